@@ -1,0 +1,1 @@
+"""Tapio: streaming telemetry pipelines, and the node agent built from them."""

@@ -1,0 +1,1 @@
+"""Batchers: stages that gather rows, one rule a file."""

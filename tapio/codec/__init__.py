@@ -1,0 +1,1 @@
+"""Bytes ↔ batches, pure: no I/O, no clocks."""

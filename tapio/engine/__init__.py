@@ -1,0 +1,1 @@
+"""The only tasks, queues and timeouts of a pipeline."""

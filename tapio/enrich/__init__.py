@@ -1,0 +1,1 @@
+"""Stages that add columns, one system a file."""

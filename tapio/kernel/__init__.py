@@ -1,0 +1,1 @@
+"""The eBPF side: load, attach, map, poll. Knows nothing of pipelines."""

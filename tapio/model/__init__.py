@@ -1,0 +1,1 @@
+"""What flows and what a stage must be; pure."""

@@ -1,0 +1,1 @@
+"""What one BPF program means: one file an observer."""

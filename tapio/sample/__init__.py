@@ -1,0 +1,1 @@
+"""Samplers: stages that keep some rows, one rule a file."""

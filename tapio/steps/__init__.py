@@ -1,0 +1,1 @@
+"""Steps: stages that change or remove rows, one rule a file."""
