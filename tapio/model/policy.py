@@ -44,3 +44,36 @@ class Rate(Policy, frozen=True):
 
     rows_per_s: Annotated[float, msgspec.Meta(ge=0)] = 0
     bytes_per_s: Annotated[float, msgspec.Meta(ge=0)] = 0
+
+
+class Memory(Policy, frozen=True):
+    """Bytes of batch buffers: above ``soft`` sources stop reading, above ``hard`` rows drop."""
+
+    soft: Positive = 96 << 20
+    hard: Positive = 128 << 20
+
+
+class Parking(Policy, frozen=True):
+    """How many rows may wait for a Lookup's answer, and how long."""
+
+    rows: Positive = 65_536
+    age_s: Seconds = 10.0
+
+
+class Settings(Policy, frozen=True):
+    """What holds for a whole pipeline; the ``settings:`` of a config file.
+
+    ``host_root`` is ``/`` or a read-only mount of the host's /proc and cgroup tree;
+    ``state_dir`` is by default ``$XDG_STATE_HOME/tapio``. ``resource`` adds OpenTelemetry
+    resource attributes. ``fuse`` off puts each stage in a task of its own.
+    """
+
+    channel: Bounds = Bounds()
+    memory: Memory = Memory()
+    parking: Parking = Parking()
+    stop_s: Seconds = 5.0
+    drain_s: Seconds = 20.0
+    fuse: bool = True
+    host_root: str = "/"
+    state_dir: str = ""
+    resource: dict[str, str] = msgspec.field(default_factory=dict)
