@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from tapio.model.policy import Settings
@@ -22,7 +22,7 @@ class Plan:
     sources: tuple[Source, ...]
     trunk: tuple[Stage, ...]
     sinks: tuple[Sink, ...]
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
 
 
 def tag(spec: Spec) -> str:
