@@ -1,8 +1,8 @@
 """Batch ↔ Arrow record batch: what a column's metadata says, and how entities travel.
 
-Field metadata: ``type`` (a ``Field.type``), ``unit``, ``attribute``, ``doc``, and ``entity``
-= ``1`` on a column that is an attribute of the row's entity. Schema metadata:
-``tapio.topic`` and ``tapio.version``.
+Field metadata: ``unit``, ``attribute``, ``doc``, and ``entity`` = ``1`` on a column that is an
+attribute of the row's entity. Schema metadata: ``tapio.topic`` and ``tapio.version``. A
+column's type is said by its Arrow type alone, which metadata cannot contradict.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def to_arrow(batch: Batch) -> pa.RecordBatch:
 
 
 def _arrow_field(field: Field) -> pa.Field:
-    said = {"type": field.type, "unit": field.unit, "attribute": field.attribute, "doc": field.doc}
+    said = {"unit": field.unit, "attribute": field.attribute, "doc": field.doc}
     nullable = field.type not in NUMBERS
     return pa.field(field.name, field.arrow, nullable, {k: v for k, v in said.items() if v})
 
@@ -86,12 +86,10 @@ def _fill_common(columns: dict[str, Column], rows: int) -> None:
 
 
 def _field(field: pa.Field) -> Field:
-    """The Field that an Arrow field stands for, by its metadata or by its type alone."""
-    said = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
-    kind = said.get("type") or _kind(field.type)
-    return Field(
-        field.name, kind, said.get("unit", ""), said.get("attribute", ""), said.get("doc", "")
-    )
+    """The Field that an Arrow field stands for."""
+    metadata = field.metadata or {}
+    said = [metadata.get(k, b"").decode() for k in (b"unit", b"attribute", b"doc")]
+    return Field(field.name, _kind(field.type), *said)
 
 
 def _kind(type: pa.DataType) -> str:
@@ -119,13 +117,20 @@ def _is_text(type: pa.DataType) -> bool:
 
 def _column(field: Field, array: pa.Array) -> Column:
     if field.type in TEXT:
-        return array if array.type == field.arrow else array.cast(field.arrow)
+        return _text(field, array)
     if array.null_count:
         raise DecodeError(f"column {field.name!r} has nulls, and numbers cannot be missing")
     if pa.types.is_timestamp(array.type):
         array = array.cast(pa.timestamp("ns")).cast(pa.int64())
     column = array.to_numpy(zero_copy_only=False)
     return column if column.dtype == field.dtype else column.astype(field.dtype)
+
+
+def _text(field: Field, array: pa.Array) -> pa.Array:
+    """``array`` in the field's own type; a null stands among the codes, never in the dictionary."""
+    if pa.types.is_dictionary(array.type) and array.dictionary.null_count:
+        array = array.cast(array.type.value_type).dictionary_encode()
+    return array if array.type == field.arrow else array.cast(field.arrow)
 
 
 def _entities(
@@ -137,9 +142,11 @@ def _entities(
     table = EntityTable()
     codes = np.zeros(rows, np.int64)
     texts = []
-    for array in owned.values():
+    for name, array in owned.items():
+        if _kind(array.type) not in ("text", "string"):
+            raise DecodeError(f"entity column {name!r} is {array.type}, not text")
         coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
-        index = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64) + 1
+        index = coded.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False) + 1
         texts.append((index, [None, *coded.dictionary.to_pylist()]))
         _, codes = np.unique(codes * len(texts[-1][1]) + index, return_inverse=True)
     _, first, codes = np.unique(codes, return_index=True, return_inverse=True)

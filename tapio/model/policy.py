@@ -60,6 +60,13 @@ class Parking(Policy, frozen=True):
     age_s: Seconds = 10.0
 
 
+class DeadLetters(Policy, frozen=True):
+    """Where rows go that will never be taken; ``path`` is by default below the state folder."""
+
+    path: str = ""
+    max_bytes: Positive = 256 << 20
+
+
 class Settings(Policy, frozen=True):
     """What holds for a whole pipeline; the ``settings:`` of a config file.
 
@@ -71,6 +78,7 @@ class Settings(Policy, frozen=True):
     channel: Bounds = Bounds()
     memory: Memory = Memory()
     parking: Parking = Parking()
+    dead_letters: DeadLetters = DeadLetters()
     stop_s: Seconds = 5.0
     drain_s: Seconds = 20.0
     fuse: bool = True

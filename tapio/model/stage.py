@@ -216,6 +216,12 @@ class Sample(Spec, frozen=True):
 class Batching(Spec, frozen=True):
     """Gathers rows; one Window is started for each (source, topic) (rule 10)."""
 
+    regroups: ClassVar[bool] = False
+    """Whether the very rows that were pushed come out again, only in other batches.
+
+    Where False, pushed rows are ``absorbed`` and what comes out is a source of its own.
+    """
+
     def start(self, cx: Context) -> Window | Tap:
         """Start one."""
         raise NotImplementedError
@@ -223,6 +229,13 @@ class Batching(Spec, frozen=True):
 
 class Sink(Spec, frozen=True):
     """Where rows go. The engine re-batches, retries, limits and breaks for it."""
+
+    durability: ClassVar[str] = "unknown"
+    """What holds once Write has returned (rule 23).
+
+    One of ``best-effort``, ``receiver-accepted``, ``process-crash-safe``,
+    ``power-loss-safe`` and ``unknown``.
+    """
 
     max_rows: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = 8192
     max_bytes: Positive = 4 << 20

@@ -1,0 +1,89 @@
+"""``Reader``: one source's reads, into the trunk's inbox."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from tapio.engine.channel import BREATH, Channel
+from tapio.engine.ledger import Ledger
+from tapio.engine.limits import MemoryGauge
+from tapio.engine.parcel import Parcel, urgent
+from tapio.model.errors import EndOfStream
+from tapio.model.stage import Delivery, Read
+from tapio.model.ticket import Outcome
+
+MEMORY_POLL_S = 0.01
+"""How often a reader looks whether memory is below the soft limit again: a hundredth of the
+latency that an event may have."""
+
+
+@dataclass(slots=True)
+class Way:
+    """Where a reader's parcels go, and what it must heed."""
+
+    inbox: Channel
+    ledger: Ledger
+    memory: MemoryGauge
+    stopping: asyncio.Event
+
+
+class Reader:
+    """Reads until the source ends, or until ``stop_at``; what was taken is never lost."""
+
+    def __init__(self, label: str, read: Read, way: Way, *, replayable: bool) -> None:
+        self.label = label
+        self._read = read
+        self._way = way
+        self._replayable = replayable
+        self._scope: asyncio.Timeout | None = None
+        self._until: float | None = None
+
+    async def run(self) -> None:
+        """Read. Ends at EndOfStream or, after a stop, at the time given to ``stop_at``."""
+        scope = self._scope = asyncio.timeout_at(self._until)
+        try:
+            async with scope:
+                await self._read_all()
+        except TimeoutError:
+            if not scope.expired():
+                raise
+
+    def stop_at(self, when: float) -> None:
+        """Cancel the read that still waits at loop time ``when`` (rule 20)."""
+        self._until = when
+        if self._scope is not None and not self._scope.expired():
+            self._scope.reschedule(when)
+
+    async def _read_all(self) -> None:
+        batches = 0
+        while self._until is None or asyncio.get_running_loop().time() < self._until:
+            await self._memory()
+            try:
+                delivery = await self._read()
+            except EndOfStream:
+                return
+            room = self._take(delivery)
+            batches += 1
+            if room is not None:
+                await room
+            elif batches % BREATH == 0:
+                await asyncio.sleep(0)
+
+    def _take(self, delivery: Delivery) -> asyncio.Future[None] | None:
+        """Account for a delivery and hand it over, in one synchronous move."""
+        batch, ticket = delivery
+        if batch.rows == 0:
+            ticket.settle(Outcome.DONE)
+            return None
+        self._way.ledger.trunk[self.label].taken += batch.rows
+        self._way.memory.add(batch)
+        parcel = Parcel(batch, ticket, self.label, self._replayable, urgent(batch))
+        return self._way.inbox.offer(parcel)
+
+    async def _memory(self) -> None:
+        """Wait while memory is above its soft limit (rule 19), unless a stop was asked for."""
+        while self._way.memory.soft and not self._way.stopping.is_set():
+            self._way.memory.look()
+            if self._way.memory.soft:
+                await asyncio.sleep(MEMORY_POLL_S)
