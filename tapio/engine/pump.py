@@ -53,9 +53,10 @@ class Segment:
                 parcel = await self.inbox.get(self._due())
             except EndOfStream:
                 break
+            moment = now()
             if parcel is not None:
-                self._advance(parcel, now())
-            self._tick(now())
+                self._advance(parcel, moment)
+            self._tick(moment)
             await self._hand_on(bury)
         self._drain(now())
         await self._hand_on(bury)
