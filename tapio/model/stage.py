@@ -227,7 +227,7 @@ class Batching(Spec, frozen=True):
         raise NotImplementedError
 
 
-class Sink(Spec, frozen=True):
+class Sink(Spec, frozen=True, kw_only=True):
     """Where rows go. The engine re-batches, retries, limits and breaks for it."""
 
     durability: ClassVar[str] = "unknown"
