@@ -53,7 +53,9 @@ if TYPE_CHECKING:  # these bring the engine, or every stage
     from tapio.pipeline import Pipeline
     from tapio.registry import Registry
 else:
-    __getattr__ = lazy(__name__, {"Pipeline": ".pipeline", "Registry": ".registry"})
+    _ROOMS = ("batch", "enrich", "sample", "sinks", "sources", "steps")
+    _HOMES = {"Pipeline": ".pipeline", "Registry": ".registry"}
+    __getattr__ = lazy(__name__, _HOMES | {room: f".{room}" for room in _ROOMS})
 
 __all__ = [
     "Batch",
