@@ -239,7 +239,7 @@ class Sink(Spec, frozen=True, kw_only=True):
 
     max_rows: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = 8192
     max_bytes: Positive = 4 << 20
-    max_age_s: Seconds = 0.2
+    max_age_s: Seconds = 0.05
     when: When | None = None
     on_full: OnFull | None = None
     channel: Bounds = Bounds()
