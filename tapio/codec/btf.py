@@ -236,8 +236,8 @@ class _Layout:
         forms = [dtype for _, dtype, _ in fields]
         offsets = [offset for _, _, offset in fields]
         made = {"names": names, "formats": forms, "offsets": offsets, "itemsize": type.size}
-        dtype: np.dtype[Any] = np.dtype(made)  # type: ignore[call-overload]
-        return dtype
+        whole: np.dtype[Any] = np.dtype(made)  # type: ignore[call-overload]
+        return whole
 
     def _members(
         self, type: _Type, path: str, depth: int, base: int

@@ -44,25 +44,34 @@ class Records:
         places = list(_places(dtype, "", 0, {f.name: f for f in known.fields} if known else {}))
         self._numbers = [p for p in places if p.field.type in NUMBERS]
         self._texts = [p for p in places if p.field.type not in NUMBERS]
-        # Numbers in front of long texts are copied out, so that a batch does not keep
-        # 500 bytes of text twice: 3 ns a row.
-        self._head = max((p.offset + p.dtype.itemsize for p in self._numbers), default=0)
-        self._compact = 2 * self._head < dtype.itemsize
+        end = max((p.offset + p.dtype.itemsize for p in self._numbers), default=0)
+        self._head = _head(dtype, end) if 0 < 2 * end < dtype.itemsize else None
 
     @property
     def fields(self) -> tuple[Field, ...]:
         """The columns that ``columns`` gives, numbers first."""
         return tuple(p.field for p in (*self._numbers, *self._texts))
 
+    def head(self, rows: Rows) -> Rows:
+        """``rows``, of which it is enough to keep what stands in front of long texts.
+
+        That is copied out, 3 ns a row, so that a batch does not keep its texts twice.
+        """
+        if self._head is None:
+            return rows
+        return rows.getfield(f"V{self._head.itemsize}", 0).copy().view(self._head)
+
     def columns(
-        self, rows: Rows, *, skip: frozenset[str] = frozenset()
+        self, rows: Rows, head: Rows, skip: frozenset[str] = frozenset()
     ) -> tuple[dict[str, Column], int]:
-        """The columns of ``rows`` but ``skip``, and how many texts had invalid UTF-8."""
+        """The columns of ``rows`` but ``skip``, and how many texts had invalid UTF-8.
+
+        ``head`` is ``head(rows)``, which the numbers are views of.
+        """
         columns: dict[str, Column] = {}
-        source: Any = rows.getfield(f"V{self._head}", 0).copy() if self._compact else rows
         for place in self._numbers:
             if place.field.name not in skip:
-                columns[place.field.name] = _number(source, place)
+                columns[place.field.name] = _number(head, place)
         replaced = 0
         for place in self._texts:
             if place.field.name not in skip:
@@ -70,6 +79,18 @@ class Records:
                 columns[place.field.name] = made.column
                 replaced += made.replaced
         return columns, replaced
+
+
+def _head(dtype: np.dtype[Any], end: int) -> np.dtype[Any]:
+    """The fields of ``dtype`` that lie within its first ``end`` bytes."""
+    within = {n: f for n, f in (dtype.fields or {}).items() if f[1] + f[0].itemsize <= end}
+    made: Any = {
+        "names": list(within),
+        "formats": [f[0] for f in within.values()],
+        "offsets": [f[1] for f in within.values()],
+        "itemsize": end,
+    }
+    return np.dtype(made)
 
 
 def _number(rows: Any, place: _Place) -> npt.NDArray[Any]:

@@ -1,9 +1,9 @@
 """Kernel text → Arrow: trimmed at NUL, invalid UTF-8 replaced and counted.
 
-Texts of few distinct values (a command's name, a file) become coded text: they are encoded as
-the fixed bytes that they are, 10 to 40 ns a row, and only the distinct ones are trimmed and
-decoded. Texts that differ from row to row (argv) are gathered by Arrow through 16-byte views,
-about 40 ns a row.
+Texts of few distinct values (a command's name, a file) become coded text: rows are encoded as
+the bytes that they are, and only the distinct ones are trimmed and checked; 15 to 25 ns a row.
+Texts that differ from row to row (argv) are gathered by Arrow through 16-byte views, and
+checked together; 40 ns a row.
 """
 
 from __future__ import annotations
@@ -13,6 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+_INLINE = 12
+"""Texts of at most so many bytes lie in an Arrow view itself."""
+_TO_SPACE = np.uint64(5)
+_HIGH_BITS = np.uint64(0x8080808080808080)
 
 
 class Texts(NamedTuple):
@@ -25,38 +30,50 @@ class Texts(NamedTuple):
 def coded(column: npt.NDArray[np.bytes_]) -> Texts:
     """A column of ``S n`` as coded text, each up to its first NUL."""
     whole = np.ascontiguousarray(column)
-    fixed = pa.Array.from_buffers(
-        pa.binary(column.dtype.itemsize), len(whole), [None, pa.py_buffer(whole)]
-    )
+    width = column.dtype.itemsize
+    fixed = pa.Array.from_buffers(pa.binary(width), len(whole), [None, pa.py_buffer(whole)])
     encoded = fixed.dictionary_encode()
+    values = np.frombuffer(encoded.dictionary.buffers()[1] or b"", f"S{width}").tolist()
+    if b"\0" in b"".join(values):  # bytes behind a NUL: texts may be equal once trimmed
+        return _coded_one_by_one(encoded)
+    try:
+        texts = pa.array(values, pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:
+        return _coded_one_by_one(encoded)
+    return Texts(pa.DictionaryArray.from_arrays(encoded.indices, texts), 0)
+
+
+def _coded_one_by_one(encoded: pa.DictionaryArray) -> Texts:
     raw = [value.split(b"\0", 1)[0] for value in encoded.dictionary.to_pylist()]
-    texts = [value.decode(errors="replace") for value in raw]
     codes: dict[str, int] = {}
-    remap = np.array([codes.setdefault(text, len(codes)) for text in texts], np.int32)
-    indices = encoded.indices
-    bad = [i for i, value in enumerate(raw) if not _is_utf8(value)]
-    at = np.frombuffer(indices.buffers()[1], np.int32)[: len(whole)]
-    replaced = int(np.isin(at, bad).sum()) if bad else 0
-    if len(codes) < len(texts):  # equal once trimmed: bytes behind the NUL differed
-        indices = pa.array(remap[at])
-    return Texts(
-        pa.DictionaryArray.from_arrays(indices, pa.array(list(codes), pa.string())), replaced
+    remap = np.array(
+        [codes.setdefault(r.decode(errors="replace"), len(codes)) for r in raw], np.int32
     )
+    at = np.frombuffer(encoded.indices.buffers()[1] or b"", np.int32)[: len(encoded)]
+    bad = np.array([not _is_utf8(value) for value in raw], np.bool_)
+    column = pa.DictionaryArray.from_arrays(pa.array(remap[at]), pa.array(list(codes), pa.string()))
+    return Texts(column, int(bad[at].sum()))
 
 
-def strings(column: npt.NDArray[np.bytes_], lengths: npt.NDArray[Any], nul: bytes = b" ") -> Texts:
-    """A column of ``S n`` (n ≥ 16), of each row the first ``lengths`` bytes, as strings.
+def names(column: npt.NDArray[np.bytes_], lengths: npt.NDArray[Any]) -> Texts:
+    """A column of ``S n`` (n ≥ 16), of each row the first ``lengths`` bytes, as coded text.
 
-    NULs inside become ``nul`` (one byte): between arguments they read as spaces. Lengths are
-    cut to n.
+    Twice as fast as ``coded`` where n is far above the usual length.
+    """
+    texts = strings(column, lengths)
+    return Texts(texts.column.dictionary_encode(), texts.replaced)
+
+
+def strings(column: npt.NDArray[np.bytes_], lengths: npt.NDArray[Any]) -> Texts:
+    """A column of ``S n`` (n ≥ 12), of each row the first ``lengths`` bytes, as strings.
+
+    NULs inside, as between arguments, become spaces. Lengths are cut to n.
     """
     rows = pa.Array.from_buffers(pa.binary_view(), len(column), _views(column, lengths))
     _, offsets, values = rows.cast(pa.binary()).buffers()
-    text = values.to_pybytes().replace(b"\0", nul) if values is not None else b""
-    made = pa.Array.from_buffers(pa.string(), len(column), [None, offsets, pa.py_buffer(text)])
-    if text.isascii():
-        return Texts(made, 0)
-    return _replaced(made)
+    text, ascii = _spaced(values) if values is not None else (None, True)
+    made = pa.Array.from_buffers(pa.string(), len(column), [None, offsets, text])
+    return Texts(made, 0) if ascii else _replaced(made)
 
 
 def lengths(column: npt.NDArray[np.bytes_]) -> npt.NDArray[np.intp]:
@@ -68,7 +85,9 @@ def lengths(column: npt.NDArray[np.bytes_]) -> npt.NDArray[np.intp]:
     return np.where(ends[np.arange(len(column)), first], first, width)
 
 
-def _views(column: npt.NDArray[np.bytes_], lengths: npt.NDArray[Any]) -> list[pa.Buffer | None]:
+def _views(
+    column: npt.NDArray[np.bytes_], lengths: npt.NDArray[Any]
+) -> tuple[None, pa.Buffer, pa.Buffer]:
     """Buffers of an Arrow binary view over the column where it lies.
 
     A view is an int32 length, then either up to 12 bytes themselves, or their first four, a
@@ -80,14 +99,27 @@ def _views(column: npt.NDArray[np.bytes_], lengths: npt.NDArray[Any]) -> list[pa
     np.minimum(lengths, width, out=views[:, 0], casting="unsafe")
     views[:, 1] = column.getfield(np.int32, 0)
     views[:, 3] = np.arange(len(column), dtype=np.int32) * step
-    short = np.flatnonzero(views[:, 0] <= 12)
+    short = np.flatnonzero(views[:, 0] <= _INLINE)
     if len(short):
         inline = views.view(np.uint8).reshape(len(column), 16)
         head = column.getfield("V12", 0)[short].view(np.uint8).reshape(len(short), 12)
         inline[short, 4:] = np.where(np.arange(12) < views[short, :1], head, 0)
     span = (len(column) - 1) * step + width if len(column) else 0
     data = pa.foreign_buffer(column.__array_interface__["data"][0], span, column)
-    return [None, pa.py_buffer(views), data]
+    return None, pa.py_buffer(views), data
+
+
+def _spaced(values: pa.Buffer) -> tuple[pa.Buffer, bool]:
+    """``values`` with each NUL a space, and whether all is ASCII.
+
+    Eight bytes at a time: 0 or 1 a byte, shifted by 5, is 0 or a space.
+    """
+    text = np.zeros(-(-values.size // 8) * 8, np.uint8)
+    text[: values.size] = np.frombuffer(values, np.uint8)
+    words = text.view(np.uint64)
+    words |= (text == 0).view(np.uint64) << _TO_SPACE
+    high = np.bitwise_or.reduce(words) & _HIGH_BITS
+    return pa.py_buffer(text).slice(0, values.size), not high
 
 
 def _replaced(made: pa.Array) -> Texts:

@@ -18,7 +18,7 @@ import numpy as np
 import tapio.kernel
 from tapio.codec.btf import Btf
 from tapio.codec.records import Records
-from tapio.codec.text import strings
+from tapio.codec.text import names, strings
 from tapio.kernel import vmlinux
 from tapio.kernel.attach import Wanted, reading, ring_bytes
 from tapio.kernel.boot import Offset
@@ -116,16 +116,17 @@ _NO_COLUMN = frozenset(("boot_ns", "generation", "sample_n"))
 
 
 def _exec_rows(records: Records, offset: Callable[[], int]) -> Callable[[Any], Made]:
-    skip = _NO_COLUMN | {"argv", "argv_kept", "file_kept"}
+    skip = _NO_COLUMN | {"argv", "argv_kept", "file", "file_kept"}
 
     def make(rows: Any) -> Made:
-        columns, replaced = records.columns(rows, skip=skip)
-        whole = rows["argv_kept"] == rows["argv_bytes"]
-        lengths = rows["argv_kept"] - (whole & (rows["argv_kept"] > 0))  # the last NUL
-        argv = strings(rows["argv"], lengths)
-        columns["argv"] = argv.column
-        columns["time_ns"] = _wall(rows, offset)
-        return Made(columns, replaced + argv.replaced)
+        head = records.head(rows)
+        columns, replaced = records.columns(rows, head, skip)
+        kept = head["argv_kept"]
+        lengths = kept - ((kept == head["argv_bytes"]) & (kept > 0))  # without the last NUL
+        argv, file = strings(rows["argv"], lengths), names(rows["file"], head["file_kept"])
+        columns["argv"], columns["file"] = argv.column, file.column
+        columns["time_ns"] = _wall(head, offset)
+        return Made(columns, replaced + argv.replaced + file.replaced)
 
     return make
 
@@ -134,7 +135,7 @@ def _exit_rows(records: Records, offset: Callable[[], int]) -> Callable[[Any], M
     skip = _NO_COLUMN | {"peak_rss_pages"}
 
     def make(rows: Any) -> Made:
-        columns, replaced = records.columns(rows, skip=skip)
+        columns, replaced = records.columns(rows, rows, skip)
         columns["time_ns"] = _wall(rows, offset)
         columns["lifetime_ns"] = rows["boot_ns"] - rows["start_ns"]
         columns["peak_rss"] = rows["peak_rss_pages"] * np.uint64(mmap.PAGESIZE)
