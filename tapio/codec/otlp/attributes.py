@@ -1,0 +1,151 @@
+"""One column → the attribute (``KeyValue``) of each row, as bytes that are yet to be gathered.
+
+A number takes as many bytes in every row and goes into the ``Frame`` that all rows share. Coded
+text is written once a distinct text, and rows point at it (``Coded``). Other text and bytes are
+pointed at where they are, behind a frame that holds their lengths (``Text``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tapio.codec.otlp.gather import INLINE, VIEW, Sizes, Views, gather, slices, values
+from tapio.codec.otlp.wire import Numbers, tag, varint, varints, width
+from tapio.model.schema import Field
+
+ATTRIBUTES = tag(6)
+"""``LogRecord.attributes``."""
+
+_KEY, _VALUE = tag(1), tag(2)
+_STRING, _BOOL, _INT, _DOUBLE, _BYTES = tag(1), tag(2, 0), tag(3, 0), tag(4, 1), tag(7)
+
+
+@dataclass(slots=True)
+class Frame:
+    """Bytes that are as many in every row: constants, and ``values`` at offsets among them."""
+
+    constant: bytearray = field(default_factory=bytearray)
+    values: list[tuple[int, Numbers]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.constant)
+
+    def put(self, constant: bytes, *values: Numbers) -> Frame:
+        """Append ``constant``, then each of ``values`` (one item a row, little-endian)."""
+        self.constant += constant
+        for value in values:
+            self.values.append((len(self.constant), value))
+            self.constant += bytes(value.itemsize)
+        return self
+
+    def extend(self, other: Frame) -> Frame:
+        """Append all of ``other``."""
+        self.values += [(len(self.constant) + at, value) for at, value in other.values]
+        self.constant += other.constant
+        return self
+
+    def lines(self, out: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Write the frame of each row into ``out`` (uint8, one line a row), and return it."""
+        whole = f"V{len(self)}"  # a line moves as one item
+        out.view(whole)[:, 0] = np.frombuffer(self.constant, whole)[0]
+        for at, value in self.values:
+            out[:, at : at + value.itemsize].view(value.dtype)[:, 0] = value
+        return out
+
+    def new(self, count: int) -> npt.NDArray[np.uint8]:
+        """The frames of ``count`` rows in memory of their own."""
+        return self.lines(np.empty((count, len(self)), np.uint8))
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Bytes that many rows share: row i has those of ``views[codes[i]]``, ``sizes`` long."""
+
+    codes: npt.NDArray[Any]
+    views: Views
+    sizes: Sizes
+    buffer: Any = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A row's own bytes: ``frame``, then what ``views`` points at, ``sizes`` long.
+
+    Rows for which ``absent`` is True have neither.
+    """
+
+    frame: Frame
+    views: Views
+    sizes: Sizes
+    buffer: Any
+    absent: npt.NDArray[np.bool_] | None
+
+
+def number(field: Field, column: Numbers) -> Frame:
+    """A column of numbers: ``bool_value``, ``double_value`` or ``int_value``."""
+    if column.dtype.kind == "b":
+        return _framed(field, _BOOL, column.view(np.uint8))
+    if column.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+            return _framed(field, _DOUBLE, column.astype("<f8"))
+    return _framed(field, _INT, *varints(column, _int_width(column)))
+
+
+def _int_width(column: Numbers) -> int:
+    negative = column.dtype.kind == "i" and column.min(initial=0) < 0
+    return 10 if negative else width(int(column.max(initial=0)))
+
+
+def _framed(field: Field, kind: bytes, *values: Numbers) -> Frame:
+    size = len(kind) + sum(v.itemsize for v in values)
+    head = _keyed(field) + _VALUE + varint(size)
+    return Frame().put(ATTRIBUTES + varint(len(head) + size) + head + kind, *values)
+
+
+def _keyed(field: Field) -> bytes:
+    key = field.otel.encode()
+    return _KEY + varint(len(key)) + key
+
+
+def text(field: Field, column: pa.Array, buffer: int) -> Text:
+    """A column of ``string`` or ``binary``; its bytes are to be number ``buffer``."""
+    views, sizes, data = values(column, buffer)
+    absent = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
+    return Text(_text_frame(field, sizes), views, sizes, data, absent)
+
+
+def _text_frame(field: Field, sizes: npt.NDArray[np.int32]) -> Frame:
+    """A KeyValue of texts of ``sizes`` up to where they stand; always longer than ``INLINE``."""
+    key = _keyed(field) + _VALUE
+    kind = _BYTES if field.type == "binary" else _STRING
+    longest, fixed = int(sizes.max(initial=0)), len(key) + len(kind)
+    wide = next(
+        w
+        for w in (1, 2, 4)
+        if width(longest + fixed + 2 * w) <= w and len(ATTRIBUTES) + fixed + 3 * w > INLINE
+    )
+    frame = Frame().put(ATTRIBUTES, *varints(sizes + (fixed + 2 * wide), wide))
+    frame.put(key, *varints(sizes + (len(kind) + wide), wide))
+    return frame.put(kind, *varints(sizes, wide))
+
+
+def coded(field: Field, column: pa.DictionaryArray, buffer: int) -> Coded:
+    """A column of coded text; its distinct attributes are to be number ``buffer``."""
+    entries = len(column.dictionary)
+    own = text(field, column.dictionary, 1)
+    lines = own.frame.new(entries)
+    pieces = np.empty((entries, 2), VIEW)
+    pieces[:, 0] = slices(np.arange(entries) * lines.shape[1], lines.shape[1], 0)
+    pieces[:, 1] = own.views
+    data, offsets = gather(pieces, (lines, own.buffer))
+    sizes = np.zeros(entries + 1, np.int32)  # the last is null's
+    sizes[:-1] = np.diff(offsets[::2])
+    if own.absent is not None:
+        sizes[:-1][own.absent] = 0
+    codes = column.indices.fill_null(entries).to_numpy(zero_copy_only=False)
+    return Coded(codes, slices(offsets[::2], sizes, buffer), sizes, data)
