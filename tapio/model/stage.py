@@ -28,6 +28,7 @@ import numpy.typing as npt
 from tapio.model.batch import MAX_ROWS, Batch
 from tapio.model.origin import Origin, Sequences
 from tapio.model.policy import Bounds, Breaker, OnFull, Positive, Rate, Retry, Seconds
+from tapio.model.schema import Schema
 from tapio.model.ticket import Ticket
 from tapio.model.when import When
 
@@ -183,6 +184,9 @@ class Source(Spec, frozen=True):
 
     replayable: ClassVar[bool] = False
     """Whether a ticket that settles RETRY makes the rows come again (rule 9)."""
+
+    schemas: ClassVar[tuple[Schema, ...]] = ()
+    """What it may give, where that is known beforehand; a config is checked against it."""
 
     def open(self, cx: Context) -> AbstractAsyncContextManager[Read]:
         """Open it; leaving closes it, after all tickets have settled."""
