@@ -90,7 +90,8 @@ def _head(dtype: np.dtype[Any], end: int) -> np.dtype[Any]:
         "offsets": [f[1] for f in within.values()],
         "itemsize": end,
     }
-    return np.dtype(made)
+    head: np.dtype[Any] = np.dtype(made)
+    return head
 
 
 def _number(rows: Any, place: _Place) -> npt.NDArray[Any]:

@@ -25,6 +25,7 @@ from tapio.model.errors import KernelError
 
 SIZE_MAX = 64 << 20
 """The largest object file that is read."""
+_RINGBUF = 27  # BPF_MAP_TYPE_RINGBUF
 
 
 class Object:
@@ -95,6 +96,11 @@ class Object:
                 check(library().bpf_program__set_autoload(handle, on), f"cannot switch {name}")
                 return
         raise KernelError(f"{self.name} has no program {name!r}; is it another project's object?")
+
+    def rings(self) -> list[str]:
+        """The names of its ring buffers."""
+        kind = library().bpf_map__type
+        return [name for name, handle in self.maps().items() if kind(handle) == _RINGBUF]
 
     def map(self, name: str) -> int:
         """The handle of the map ``name``; KernelError, naming what there is."""
