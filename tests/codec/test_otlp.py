@@ -156,6 +156,25 @@ def test_texts_of_any_length_arrive(data: st.DataObject) -> None:
     assert decoded(encode(batch)) == expected(batch)
 
 
+@pytest.mark.parametrize("kind", ["text", "string", "binary"])
+def test_a_length_may_take_a_byte_more_at_any_text(kind: str) -> None:
+    """Every length near 128 and 16,384, where the three lengths around a text grow in turn."""
+    for size in (*range(90, 130), *range(16_350, 16_390)):
+        batch = counting("net.dns", 1).with_columns({Field("key.name", kind): column(kind, [size])})
+        assert decoded(encode(batch)) == expected(batch)
+
+
+def test_a_null_may_stand_on_bytes() -> None:
+    """Arrow says nothing of what lies under a null: in a dictionary, or in a text's own place."""
+    under = pa.array(["seen", "x" * 30, "seen too"])
+    bits = pa.py_buffer(b"\x05")  # the second is null
+    hidden = pa.Array.from_buffers(pa.string(), 3, [bits, *under.buffers()[1:]])
+    coded = pa.DictionaryArray.from_arrays(pa.array([1, 0, 1], pa.int32()), hidden.slice(0, 2))
+    fields = {Field("argv", "string"): hidden, Field("name", "text"): coded}
+    batch = counting("net.dns", 3).with_columns(fields)
+    assert decoded(encode(batch)) == expected(batch)
+
+
 @given(st.integers(1, 40), st.lists(st.sampled_from(EDGES), min_size=3, max_size=3), st.data())
 def test_padding_is_not_seen(rows: int, sizes: list[int], data: st.DataObject) -> None:
     """Records padded to one length decode as they would without, whatever their texts."""

@@ -63,13 +63,11 @@ def inline(lines: npt.NDArray[np.uint8], lengths: Sizes | int) -> Views:
 def values(array: pa.Array, buffer: int) -> tuple[Views, npt.NDArray[np.int32], Any]:
     """Views of the values of a string or binary array, their lengths, and what they point into.
 
-    That is to be buffer number ``buffer`` of the gather. A null has length 0.
+    That is to be buffer number ``buffer`` of the gather. Of a null, Arrow makes an empty view.
     """
     viewed = array.cast(pa.binary_view())
     own = viewed.buffers()
     views = np.frombuffer(own[1], _FIELDS)[viewed.offset : viewed.offset + len(array)].copy()
-    if array.null_count:
-        views["length"][array.is_null().to_numpy(zero_copy_only=False)] = 0
     lengths = views["length"].copy()
     views["buffer"] = np.where(lengths > INLINE, buffer, views["buffer"])
     return views.view(VIEW), lengths, own[2] if len(own) > 2 else b""
