@@ -41,13 +41,16 @@ class Reader:
 
     async def run(self) -> None:
         """Read. Ends at EndOfStream or, after a stop, at the time given to ``stop_at``."""
-        scope = self._scope = asyncio.timeout_at(self._until)
+        scope = asyncio.timeout_at(self._until)
         try:
             async with scope:
+                self._scope = scope
                 await self._read_all()
         except TimeoutError:
             if not scope.expired():
                 raise
+        finally:
+            self._scope = None
 
     def stop_at(self, when: float) -> None:
         """Cancel the read that still waits at loop time ``when`` (rule 20)."""

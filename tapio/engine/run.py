@@ -98,14 +98,9 @@ class Engine:
 
     def stop(self) -> None:
         """Ask for a stop: sources finish, then all is drained (rule 20)."""
-        if self._stopping.is_set():
-            return
-        self._stopping.set()
-        self.state = "stopping"
-        now = asyncio.get_running_loop().time()
-        for reader in self._readers:
-            reader.stop_at(now + self.plan.settings.stop_s)
-        self._drain_until(now + self.plan.settings.drain_s)
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._finish()
 
     def status(self) -> dict[str, Any]:
         """All that can be known of the run; a pure read, exact between awaits."""
@@ -181,19 +176,22 @@ class Engine:
 
     async def _until_deadline(self) -> bool:
         """Run the main tasks; whether the drain's deadline cut them off."""
-        scope = self._deadline = asyncio.timeout(None)
-        if self._stopping.is_set():  # asked for while the plan was opening
-            now = asyncio.get_running_loop().time()
-            scope = self._deadline = asyncio.timeout_at(now + self.plan.settings.drain_s)
+        scope = asyncio.timeout(None)
         try:
             async with scope:
+                self._deadline = scope
                 await self._main()
         except TimeoutError:
             if not scope.expired():
                 raise
+        finally:
+            self._deadline = None
         return scope.expired()
 
     async def _main(self) -> None:
+        self.ready, self.state = True, "running"
+        if self._stopping.is_set():  # asked for while the plan was opening
+            self._finish()
         async with asyncio.TaskGroup() as work:
             for branch in self._flow.branches:
                 for _ in range(branch.spec.concurrency):
@@ -202,7 +200,6 @@ class Engine:
                 work.create_task(segment.run(self._now, self._flow.burier(segment), close))
             for reader in self._readers:
                 work.create_task(self._read(reader))
-            self.ready, self.state = True, "running"
 
     async def _heed(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -226,6 +223,14 @@ class Engine:
         if self._reading == 0 and not self._stopping.is_set():
             now = asyncio.get_running_loop().time()
             self._drain_until(now + self.plan.settings.drain_s)
+
+    def _finish(self) -> None:
+        """From now on reads and drain have the time that a stop gives them (rule 20)."""
+        self.state = "stopping"
+        now = asyncio.get_running_loop().time()
+        for reader in self._readers:
+            reader.stop_at(now + self.plan.settings.stop_s)
+        self._drain_until(now + self.plan.settings.drain_s)
 
     def _drain_until(self, when: float) -> None:
         if self._deadline is not None and not self._deadline.expired():
