@@ -15,7 +15,7 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from tapio.enrich.cgroup_path import attributes
 from tapio.model.batch import Batch
 from tapio.model.entities import UNKNOWN, EntityTable
 from tapio.model.policy import Seconds
-from tapio.model.schema import ENTITY
+from tapio.model.schema import ENTITY, Field
 from tapio.model.stage import Context, Enrich, Later, Lookup, Transform
 
 COLUMN = "cgroup_id"
@@ -47,6 +47,8 @@ class Cgroup(Enrich, frozen=True, tag="cgroup"):
     Rows without that column pass unchanged. ``refresh_s``: how often the tree is walked when
     no row asks for it.
     """
+
+    adds: ClassVar[tuple[Field, ...]] = (ENTITY,)
 
     refresh_s: Seconds = 30.0
 

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from tapio.model.batch import MAX_ROWS, Batch
 from tapio.model.origin import Origin, Sequences
 from tapio.model.policy import Bounds, Breaker, OnFull, Positive, Rate, Retry, Seconds
-from tapio.model.schema import Schema
+from tapio.model.schema import Field, Schema
 from tapio.model.ticket import Ticket
 from tapio.model.when import When
 
@@ -195,6 +195,9 @@ class Source(Spec, frozen=True):
 
 class Enrich(Spec, frozen=True):
     """Adds columns. May keep a table fresh in a TaskGroup of its own."""
+
+    adds: ClassVar[tuple[Field, ...] | None] = None
+    """The columns that it adds, where that is known beforehand."""
 
     def open(self, cx: Context) -> AbstractAsyncContextManager[Transform | Lookup]:
         """Open it."""
