@@ -185,8 +185,11 @@ class Branch:
         if parcel.rows == 1:
             await self._reject(parcel, "too_large", str(error))
             return
+        halves = self._sealer.halve(parcel)
         del self.in_flight[parcel.batch.id]
-        self._sealer.halve(parcel)
+        self.in_flight |= {half.batch.id: half for half in halves}
+        for half in halves:
+            await self._deliver(half)
 
     async def _partly(self, parcel: Parcel, error: PartlyRejected) -> None:
         """Settle what was taken, and bury or refuse the rest (rule 11)."""

@@ -76,12 +76,12 @@ class Sealer:
         for key in list(self._piles):
             self._seal(key)
 
-    def halve(self, parcel: Parcel) -> None:
-        """Put a batch that was too large back as two, under ids of their own (rule 12)."""
+    def halve(self, parcel: Parcel) -> tuple[Parcel, Parcel]:
+        """A batch that was too large as two, under ids of their own (rule 12)."""
         first, second = parcel.cut(parcel.rows // 2)
-        for half in (second, first):
-            half.batch = half.batch.sealed(self._new_id())
-            self.ready.appendleft(half)
+        first.batch = first.batch.sealed(self._new_id())
+        second.batch = second.batch.sealed(self._new_id())
+        return first, second
 
     def parcels(self) -> Iterator[Parcel]:
         """All that is in it."""
