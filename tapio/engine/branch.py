@@ -147,6 +147,7 @@ class Branch:
 
     async def _attempt(self, parcel: Parcel) -> None:
         """One Write and what becomes of the rows; raises only Retryable."""
+        probing = self.circuit.state == "half-open"  # others wait for how this one ends
         try:
             await self._write(parcel.batch)
         except Retryable:
@@ -159,9 +160,6 @@ class Branch:
             await self._reject(parcel, "rejected", str(error))
         except EndOfStream:
             self._close(parcel)
-        except asyncio.CancelledError:
-            self.circuit.abandon()
-            raise
         except Exception as error:
             await self._fault(parcel, error)
         else:
@@ -169,6 +167,9 @@ class Branch:
             self.said.faults = 0
             self._delivered(parcel, parcel.rows)
             self._settle(parcel, Outcome.DONE)
+        finally:
+            if probing:
+                self.circuit.abandon()
 
     async def _admission(self, parcel: Parcel) -> None:
         """Wait for the breaker and for the rate."""
@@ -225,7 +226,6 @@ class Branch:
 
     async def _fault(self, parcel: Parcel, error: Exception) -> None:
         """The sink itself broke: its batch is buried, ten in a row stop the run (rule 21)."""
-        self.circuit.abandon()
         self.said.faults += 1
         said = f"{type(error).__name__}: {error}"
         self.said.last_error = said

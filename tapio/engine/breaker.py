@@ -57,7 +57,7 @@ class Circuit:
             self._open(now, f"{share:.0%} of {self.policy.window} tries failed, the last: {why}")
 
     def abandon(self) -> None:
-        """A try ended without an answer (cancelled): let another one probe."""
+        """A probe ended, perhaps without an answer: let another one probe."""
         self._probing = False
 
     def _open(self, now: float, why: str) -> None:
