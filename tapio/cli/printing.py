@@ -1,0 +1,127 @@
+"""Rows on stdout: a table, JSON lines, or CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO, TypeAlias
+
+from tapio.cli.boundary import UsageError
+from tapio.cli.rows import cell, moment, severity, values
+from tapio.cli.terminal import width
+from tapio.model.batch import Batch
+
+Print: TypeAlias = Callable[[Batch], None]
+
+LOOK_AHEAD = 200
+"""Rows that a table's widths are taken from; later ones may stand out of line."""
+
+WIDEST = 40
+"""Columns that are wider than this are not padded to one width, or a single argv fills a page."""
+
+TITLES = {"time_ns": "time"}
+
+
+def printer(form: str, out: TextIO, columns: Sequence[str]) -> Print:
+    """What prints batches in that form; of the columns named, or of all."""
+    if form == "json":
+        return JsonLines(out, columns).print
+    return Csv(out, columns).print if form == "csv" else Grid(out, columns).print
+
+
+class JsonLines:
+    """One object a row, in ASCII, with the topic first; numbers as they are."""
+
+    def __init__(self, out: TextIO, columns: Sequence[str]) -> None:
+        self._out = out
+        self._columns = columns
+
+    def print(self, batch: Batch) -> None:
+        """Print each row."""
+        names = [name for name in self._columns or batch if name in batch]
+        columns = [values(batch[name]) for name in names]
+        for row in zip(*columns, strict=True):
+            said = {"topic": batch.topic} | {n: finite(v) for n, v in zip(names, row, strict=True)}
+            print(json.dumps(said), file=self._out)
+
+
+def finite(value: Any) -> Any:
+    """JSON knows neither NaN nor infinity: null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Csv:
+    """A header and one line a row (RFC 4180); control characters are escaped."""
+
+    def __init__(self, out: TextIO, columns: Sequence[str]) -> None:
+        self._writer = csv.writer(out, lineterminator="\n")
+        self._chosen = bool(columns)
+        self._columns = tuple(columns)
+        self._topic = ""
+
+    def print(self, batch: Batch) -> None:
+        """Print each row. UsageError where the columns change and were not chosen."""
+        if not self._topic:
+            self._topic = batch.topic
+            self._columns = self._columns or tuple(batch)
+            self._writer.writerow(self._columns)
+        if not self._chosen and (odd := set(batch) ^ set(self._columns)):
+            raise UsageError(
+                f"rows of {batch.topic} and {self._topic} differ in {', '.join(sorted(odd))}: "
+                "choose with --columns or --topic"
+            )
+        columns = [_cells(batch, name) for name in self._columns]
+        self._writer.writerows(zip(*columns, strict=True))
+
+
+def _cells(batch: Batch, name: str) -> list[str]:
+    return list(map(cell, values(batch[name]))) if name in batch else [""] * batch.rows
+
+
+class Grid:
+    """A table with a header for each run of one topic; control characters are escaped.
+
+    On a terminal lines are cut at its edge; in a pipe they are whole.
+    """
+
+    def __init__(self, out: TextIO, columns: Sequence[str]) -> None:
+        self._out = out
+        self._columns = columns
+        self._edge = width() if out.isatty() else None
+        self._topic = ""
+        self._widths: dict[str, int] = {}
+
+    def print(self, batch: Batch) -> None:
+        """Print each row, below a header where the topic is new."""
+        names = list(self._columns) or [n for n in batch if n not in ("seq", "weight")]
+        texts = [self._texts(batch, name) for name in names]
+        if batch.topic != self._topic or not set(names) <= self._widths.keys():
+            self._begin(batch.topic, names, texts)
+        for row in zip(*texts, strict=True):
+            self._line(names, row)
+
+    def _texts(self, batch: Batch, name: str) -> list[str]:
+        if name not in batch:
+            return [""] * batch.rows
+        if name == "time_ns":
+            return list(map(moment, batch[name].tolist()))
+        if name == "severity":
+            return list(map(severity, batch[name].tolist()))
+        return list(map(cell, values(batch[name])))
+
+    def _begin(self, topic: str, names: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
+        titles = [TITLES.get(name, name) for name in names]
+        self._widths = {
+            name: min(WIDEST, max(map(len, (title, *column[:LOOK_AHEAD]))))
+            for name, title, column in zip(names, titles, texts, strict=True)
+        }
+        if topic != self._topic:
+            print(f"{chr(10) if self._topic else ''}{topic}", file=self._out)
+        self._topic = topic
+        self._line(names, titles)
+
+    def _line(self, names: Sequence[str], row: Sequence[str]) -> None:
+        padded = (f"{text:<{self._widths[n]}}" for n, text in zip(names, row, strict=True))
+        print("  ".join(padded).rstrip()[: self._edge], file=self._out)

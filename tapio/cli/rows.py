@@ -1,0 +1,80 @@
+"""Rows of batches as Python values and as text, for ``show``, ``convert`` and the display."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tapio.cli.terminal import escaped
+from tapio.model.batch import Batch
+from tapio.model.columns import Column
+from tapio.model.schema import COMMON, WEIGHT, Field
+
+LONGEST = 400
+"""Characters of one value in a line; an argv may have thousands."""
+
+SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+"""OpenTelemetry's names; each spans four numbers."""
+
+
+def flat(batch: Batch) -> Batch:
+    """``batch`` with its entities' attributes as columns of text in place of the code."""
+    if "entity" not in batch or batch.entities is None:
+        return batch
+    owned = batch.entities.columns(batch["entity"])
+    new = {Field(name, "text"): column for name, column in owned.items() if name not in batch}
+    return batch.with_columns(new).without(["entity"])
+
+
+def values(column: Column) -> list[Any]:
+    """``column`` as Python values; bytes as text, what is not UTF-8 replaced."""
+    if isinstance(column, np.ndarray):
+        return column.tolist()  # type: ignore[no-any-return]
+    if isinstance(column.type, pa.DictionaryType):
+        texts = [*values(column.dictionary), None]  # the last is null's
+        return [texts[i] for i in column.indices.fill_null(-1).to_pylist()]
+    found = column.to_pylist()
+    if pa.types.is_binary(column.type):
+        return [None if v is None else v.decode(errors="replace") for v in found]
+    return found  # type: ignore[no-any-return]
+
+
+def described(batch: Batch) -> Iterator[str]:
+    """One line a row: ``name=value`` for what is not common to all rows, nor empty."""
+    wide = flat(batch)
+    common = {f.name for f in (*COMMON, WEIGHT)}
+    names = [name for name in wide if name not in common]
+    columns = [values(wide[name]) for name in names]
+    for row in range(wide.rows):
+        cells = ((name, column[row]) for name, column in zip(names, columns, strict=True))
+        yield " ".join(f"{name}={cell(value)}" for name, value in cells if value not in (None, ""))
+
+
+def cell(value: object) -> str:
+    """``value`` as safe text of bounded length."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value)
+    return escaped(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
+
+
+def moment(time_ns: int) -> str:
+    """Nanoseconds since 1970 as UTC to the microsecond; the number itself beyond year 9999."""
+    try:
+        at = datetime.fromtimestamp(time_ns // 10**9, UTC)
+    except (OverflowError, ValueError, OSError):
+        return str(time_ns)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{time_ns % 10**9 // 1000:06}Z"
+
+
+def severity(number: int) -> str:
+    """A SeverityNumber's short name; the number itself where it has none."""
+    return SEVERITIES[(number - 1) // 4] if 1 <= number <= 24 else str(number)
