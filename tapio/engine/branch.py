@@ -13,11 +13,18 @@ from tapio.engine.channel import Channel
 from tapio.engine.latency import Latency
 from tapio.engine.ledger import BranchAccount, Ledger
 from tapio.engine.limits import Throttle
-from tapio.engine.parcel import Leftover, Parcel, leftover
+from tapio.engine.parcel import Leftover, Parcel, leftover, one_a_row
 from tapio.engine.retry import wait_s
 from tapio.engine.seal import Sealer
 from tapio.model.batch import Batch
-from tapio.model.errors import EndOfStream, PartlyRejected, Rejected, Retryable
+from tapio.model.errors import (
+    ContractError,
+    DeliveryError,
+    EndOfStream,
+    PartlyRejected,
+    Rejected,
+    Retryable,
+)
 from tapio.model.policy import OnFull
 from tapio.model.stage import Clock, Sink, Write
 from tapio.model.ticket import Outcome
@@ -138,7 +145,9 @@ class Branch:
                 if error.too_large:
                     return await self._too_large(parcel, error)
                 attempt += 1
-                self._note(error)
+                self.said.retries += 1
+                self.said.faults = 0
+                self.said.last_error = str(error)
                 self.circuit.failure(asyncio.get_running_loop().time(), str(error))
                 wait = wait_s(self.spec.retry, attempt, error.after_s, self._desk.random)
                 await asyncio.sleep(wait)
@@ -155,16 +164,14 @@ class Branch:
         except PartlyRejected as error:
             await self._partly(parcel, error)
         except Rejected as error:
-            self.circuit.success()
-            self._note(error)
+            self._answered(error)
             await self._reject(parcel, "rejected", str(error))
         except EndOfStream:
             self._close(parcel)
         except Exception as error:
             await self._fault(parcel, error)
         else:
-            self.circuit.success()
-            self.said.faults = 0
+            self._answered()
             self._delivered(parcel, parcel.rows)
             self._settle(parcel, Outcome.DONE)
         finally:
@@ -181,8 +188,7 @@ class Branch:
 
     async def _too_large(self, parcel: Parcel, error: Retryable) -> None:
         """Halve it and go on with the halves; one row that is too large is rejected (rule 12)."""
-        self.circuit.success()
-        self._note(error)
+        self._answered(error)
         if parcel.rows == 1:
             await self._reject(parcel, "too_large", str(error))
             return
@@ -194,8 +200,10 @@ class Branch:
 
     async def _partly(self, parcel: Parcel, error: PartlyRejected) -> None:
         """Settle what was taken, and bury or refuse the rest (rule 11)."""
-        self.circuit.success()
-        self._note(error)
+        if (nonsense := _nonsense(error, parcel.rows)) is not None:
+            await self._fault(parcel, nonsense)
+            return
+        self._answered(error)
         if error.mask is None:
             refused = min(error.count or 0, parcel.rows)
             self._account(parcel).refused += refused
@@ -257,9 +265,21 @@ class Branch:
     def _account(self, parcel: Parcel) -> BranchAccount:
         return self._desk.ledger.branch[self.label, parcel.source]
 
-    def _note(self, error: Exception) -> None:
-        self.said.retries += isinstance(error, Retryable)
-        self.said.last_error = str(error)
+    def _answered(self, error: DeliveryError | None = None) -> None:
+        """The endpoint is there, whatever it said of the rows (rule 12)."""
+        self.circuit.success()
+        self.said.faults = 0
+        if error is not None:
+            self.said.last_error = str(error)
+
+
+def _nonsense(error: PartlyRejected, rows: int) -> ContractError | None:
+    """What is wrong with a sink's answer about a batch of ``rows`` rows."""
+    if error.count is not None and error.count < 0:
+        return ContractError(f"{error.count} rows cannot be rejected")
+    if error.mask is not None and not one_a_row(error.mask, rows):
+        return ContractError(f"the mask of rejected rows is not one bool for each of {rows} rows")
+    return None
 
 
 async def _pause(seconds: float) -> None:

@@ -85,6 +85,11 @@ class Holder(Protocol):
         ...
 
 
+def one_a_row(mask: object, rows: int) -> bool:
+    """Whether ``mask``, which a plugin gave, is what it must be."""
+    return isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (rows,)
+
+
 def urgent(batch: Batch) -> bool:
     """Whether a row has severity ≥ error."""
     return bool((batch["severity"] >= ERROR).any())
