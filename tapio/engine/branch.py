@@ -45,7 +45,7 @@ class Desk:
     finished: Callable[[], None]
     """The sink wants no more rows (its reader went away): the pipeline may stop."""
     progress: Callable[[], None]
-    """Rows reached the sink."""
+    """The sink answered for rows: a drain gets on."""
 
 
 @dataclass(slots=True)
@@ -231,6 +231,7 @@ class Branch:
         else:
             self._account(parcel).dropped[reason] += parcel.rows
         self._settle(parcel, Outcome.DONE)
+        self._desk.progress()
 
     async def _fault(self, parcel: Parcel, error: Exception) -> None:
         """The sink itself broke: its batch is buried, ten in a row stop the run (rule 21)."""

@@ -215,7 +215,7 @@ class Engine:
             self._progress()
 
     def _progress(self) -> None:
-        """Rows reached a sink: at the end of a stream, the drain has its full time again.
+        """A sink answered: at the end of a stream, the drain has its full time again.
 
         A stop that was asked for has a fixed deadline; the end of a long replay through a
         slow sink has not, as long as it gets on.
