@@ -73,7 +73,6 @@ class Branch:
         self._sealer = Sealer(spec, desk.new_id)
         self._throttle = Throttle(spec.rate, 0.0)
         self._turn = asyncio.Lock()
-        self._gone = False
 
     def choose(self, parcel: Parcel) -> Batch:
         """The rows of ``parcel`` that ``when`` says this sink wants; the others are skipped."""
@@ -180,7 +179,9 @@ class Branch:
 
     async def _admission(self, parcel: Parcel) -> None:
         """Wait for the breaker and for the rate."""
-        loop = asyncio.get_running_loop()
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        if task is not None and task.cancelling():  # which the sink turned into another error
+            raise asyncio.CancelledError
         wait = self._throttle.spend(parcel.rows, parcel.batch.size, loop.time())
         await _pause(wait)
         while wait := self.circuit.wait(loop.time()):
