@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -63,21 +64,29 @@ def decode(data: bytes | memoryview, *, topic: str = "", max_bytes: int = MAX_BY
     return list(Decoder(_reader(memoryview(data)), topic=topic, max_bytes=max_bytes))
 
 
-def last_whole(fetch: Fetch) -> int:
+class Whole(NamedTuple):
+    """How much of a stream is whole: bytes up to the end of the last of ``batches``."""
+
+    bytes: int
+    batches: int
+
+
+def last_whole(fetch: Fetch) -> Whole:
     """Where the last whole record batch of a stream ends: what stands behind can be cut off.
 
-    The end of the schema message where no batch is whole, 0 where not even that is. The end
-    mark is not counted: what is cut here can be closed, or gone on with.
+    That is the end of the schema where no batch is whole, and 0 where not even the schema is.
+    The end mark is not counted: what is cut here can be closed, or gone on with.
     """
     frames = Frames(fetch)
-    end = 0
+    end = batches = 0
     try:
         while (frame := frames.next()) is not None:
             if frame.kind != DICTIONARY:
                 end = frame.end
+                batches += frame.kind == BATCH
     except DecodeError:
         pass
-    return end
+    return Whole(end, batches)
 
 
 class Decoder:
