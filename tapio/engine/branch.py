@@ -149,7 +149,7 @@ class Branch:
                 self.said.last_error = str(error)
                 self.circuit.failure(asyncio.get_running_loop().time(), str(error))
                 wait = wait_s(self.spec.retry, attempt, error.after_s, self._desk.random)
-                await asyncio.sleep(wait)
+                await _pause(wait)
             else:
                 return None
 
@@ -179,9 +179,7 @@ class Branch:
 
     async def _admission(self, parcel: Parcel) -> None:
         """Wait for the breaker and for the rate."""
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        if task is not None and task.cancelling():  # which the sink turned into another error
-            raise asyncio.CancelledError
+        loop = asyncio.get_running_loop()
         wait = self._throttle.spend(parcel.rows, parcel.batch.size, loop.time())
         await _pause(wait)
         while wait := self.circuit.wait(loop.time()):
@@ -285,5 +283,11 @@ def _nonsense(error: PartlyRejected, rows: int) -> ContractError | None:
 
 
 async def _pause(seconds: float) -> None:
-    if seconds > 0:
-        await asyncio.sleep(seconds)
+    """Sleep, at least one turn of the loop: a sink that never waits leaves others their turn.
+
+    A cancellation that the sink turned into another error, or swallowed, is raised here.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    await asyncio.sleep(seconds)

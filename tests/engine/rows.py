@@ -53,7 +53,7 @@ class Fates(list[Outcome]):
 
 def virtually(main: Coroutine[Any, Any, T]) -> T:
     """What ``main`` returns, run in virtual time."""
-    with asyncio.Runner(loop_factory=lambda: VirtualLoop(1000.0)) as runner:
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(10_000.0)) as runner:
         return runner.run(main)
 
 
