@@ -59,7 +59,7 @@ class Bench:
     async def write(self, batch: Batch) -> None:
         """Do as the script says."""
         self.tries.append((asyncio.get_running_loop().time(), batch))
-        act = self.script.pop(0) if self.script else 0.0
+        act = self.script.pop(0) if self.script else None
         stall, error = act if isinstance(act, tuple) else (act, act)
         if isinstance(stall, float):
             await asyncio.sleep(stall)
