@@ -44,13 +44,13 @@ class Ticket:
         """``holders`` (≥ 1) tickets; when the last has settled, this one settles with the worst."""
         if holders < 1:
             raise ValueError("a ticket is forked to at least one holder")
-        if holders == 1:
-            moved = Ticket(self._on_settle)
-            self._spend()
-            return [moved]
         self._spend()
-        tally = _Tally(holders, self._on_settle)
-        return [Ticket(tally) for _ in range(holders)]
+        told = self._on_settle
+        if isinstance(told, _Tally):  # a fork's forks are its siblings: no chain of calls grows
+            told.add(holders - 1)
+        elif holders > 1:
+            told = _Tally(holders, told)
+        return [Ticket(told) for _ in range(holders)]
 
     @staticmethod
     def join(tickets: Sequence[Ticket]) -> Ticket:
@@ -85,6 +85,10 @@ class _Tally:
         self._left = holders
         self._on_settle = on_settle
         self._worst = Outcome.DONE
+
+    def add(self, forks: int) -> None:
+        """Wait for so many more."""
+        self._left += forks
 
     def __call__(self, outcome: Outcome) -> None:
         self._left -= 1
