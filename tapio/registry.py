@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -36,6 +37,7 @@ GROUPS: Mapping[str, str] = MappingProxyType(
 )
 """The entry point group of each kind."""
 
+_TAG = re.compile(r"[a-z][a-z0-9_]*")
 _IMPORT_FAILURES = (
     ArithmeticError,
     AssertionError,
@@ -166,5 +168,7 @@ def _check(kind: str, tag: str, found: object, plugin: str = "") -> None:
     whose = f" of {plugin}" if plugin else ""
     if not (isinstance(found, type) and issubclass(found, needed)):
         raise ConfigError(f"{kind} {tag!r}{whose} is not a subclass of {needed.__name__}")
+    if not _TAG.fullmatch(tag):
+        raise ConfigError(f"{kind} {tag!r}{whose} must have a tag such as 'my_{kind}'")
     if found.__struct_config__.tag != tag:
         raise ConfigError(f"{kind} {tag!r}{whose} must be declared with tag={tag!r}")

@@ -2,5 +2,6 @@
 
 from tapio.config.document import Document, document, load
 from tapio.config.node import ConfigErrors
+from tapio.config.profiles import profile
 
-__all__ = ["ConfigErrors", "Document", "document", "load"]
+__all__ = ["ConfigErrors", "Document", "document", "load", "profile"]
