@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tapio.engine.cells import Dead, Instant, Morgue, check
-from tapio.engine.parcel import Leftover, Parcel, leftover
+from tapio.engine.parcel import Leftover, Parcel, leftover, one_a_row
 from tapio.model.batch import Batch
 from tapio.model.errors import ContractError
 from tapio.model.policy import Parking
@@ -130,6 +130,8 @@ class LookupCell:
             check(self.label, parcel.batch, batch)
             if batch.rows != parcel.rows:
                 raise ContractError(f"lookup {self.label} gave {batch.rows} rows for {parcel.rows}")
+            if isinstance(answer, Later) and not one_a_row(answer.mask, parcel.rows):
+                raise ContractError(f"lookup {self.label} gave a mask that is not one bool a row")
         except Exception as error:
             self._morgue.dead.append(
                 Dead(parcel, self.label, self._morgue.fault(self.label, error))

@@ -15,6 +15,8 @@ from tapio.model.stage import Tap, Window
 from tapio.model.ticket import Outcome, Ticket
 
 T = TypeVar("T")
+Key = tuple[str, str]
+"""(source, topic)"""
 
 
 @dataclass(slots=True)
@@ -58,29 +60,27 @@ class WindowCell:
         self._regroups = regroups
         self._behind = behind
         self._behind_samplers = behind_samplers
-        self._panes: dict[tuple[str, str], _Pane] = {}
+        self._taps = False
+        self._panes: dict[Key, _Pane] = {}
 
     def push(self, parcel: Parcel, now: Instant) -> list[Parcel]:
         """Take ``parcel``; what a full Window gives, and for a Tap the parcel itself."""
         key = (parcel.source, parcel.batch.topic)
-        pane = self._panes.get(key)
-        if pane is None:
-            pane = self._panes[key] = _Pane(self._start(), parcel.source, parcel.replayable)
-        tap = isinstance(pane.window, Tap)
         self.rows_in += parcel.rows
-        full = self._guard(key, pane, lambda: pane.window.push(parcel.batch, now.ns))
+        full = self._guard(key, lambda: self._push(key, parcel, now))
         if full is None:
-            if not tap:
+            if not self._taps:
                 self._morgue.dead.append(Dead(parcel, self.label, "the stage failed on this batch"))
-            return [parcel] if tap else []
-        if not tap:
+            return [parcel] if self._taps else []
+        pane = self._panes[key]
+        if not self._taps:
             pane.rows += parcel.rows
             pane.tickets.append(parcel.ticket)
             pane.urgent |= parcel.urgent
         if pane.deadline is None:
             pane.deadline = now.s + pane.window.hold_s
-        out = self._flush(key, pane, now) if full or (parcel.urgent and not tap) else []
-        return [*out, parcel] if tap else out
+        out = self._flush(key, now) if full or (parcel.urgent and not self._taps) else []
+        return [*out, parcel] if self._taps else out
 
     def due(self) -> float | None:
         """The nearest deadline of a Window."""
@@ -98,8 +98,8 @@ class WindowCell:
 
     def held(self) -> Iterator[tuple[str, int]]:
         """(source, rows) in each Window, as the Window itself counts them."""
-        for pane in self._panes.values():
-            if not isinstance(pane.window, Tap):
+        if not self._taps:
+            for pane in self._panes.values():
                 yield pane.source, pane.window.held()
 
     def batches(self) -> Iterator[Batch]:
@@ -116,11 +116,21 @@ class WindowCell:
                 yield Leftover(pane.source, pane.rows, ticket, pane.replayable)
 
     def _flush_where(self, now: Instant, choose: Callable[[_Pane], bool]) -> list[Parcel]:
-        chosen = [(key, pane) for key, pane in self._panes.items() if choose(pane)]
-        return [parcel for key, pane in chosen for parcel in self._flush(key, pane, now)]
+        chosen = [key for key, pane in self._panes.items() if choose(pane)]
+        return [parcel for key in chosen for parcel in self._flush(key, now)]
 
-    def _flush(self, key: tuple[str, str], pane: _Pane, now: Instant) -> list[Parcel]:
-        batches = self._guard(key, pane, lambda: self._collect(pane, now))
+    def _push(self, key: Key, parcel: Parcel, now: Instant) -> bool:
+        """Push to the Window of ``key``, started at its first batch."""
+        pane = self._panes.get(key)
+        if pane is None:
+            window = self._start()
+            self._taps = isinstance(window, Tap)
+            pane = self._panes[key] = _Pane(window, parcel.source, parcel.replayable)
+        return bool(pane.window.push(parcel.batch, now.ns))
+
+    def _flush(self, key: Key, now: Instant) -> list[Parcel]:
+        pane = self._panes[key]
+        batches = self._guard(key, lambda: self._collect(pane, now))
         if batches is None:
             return []
         tickets, rows, hot = pane.tickets, pane.rows, pane.urgent
@@ -145,11 +155,13 @@ class WindowCell:
         ]
 
     def _collect(self, pane: _Pane, now: Instant) -> list[Batch]:
-        """Flush, held to the contract of a stage that regroups."""
+        """Flush, held to the contract: all is given, and by a stage that regroups the very rows."""
         batches = [b for b in pane.window.flush(now.ns) if b.rows]
         rows = sum(b.rows for b in batches)
         if self._regroups and rows != pane.rows:
             raise ContractError(f"stage {self.label} took {pane.rows} rows and gave {rows}")
+        if not self._taps and (kept := pane.window.held()):
+            raise ContractError(f"stage {self.label} kept {kept} rows back at a flush")
         return batches
 
     def _made(self, source: str, batch: Batch, ticket: Ticket, *, replayable: bool) -> Parcel:
@@ -157,16 +169,16 @@ class WindowCell:
         self._ledger.trunk[source].taken += batch.rows
         return Parcel(batch, ticket, source, replayable, urgent(batch), self._behind)
 
-    def _guard(self, key: tuple[str, str], pane: _Pane, call: Callable[[], T]) -> T | None:
+    def _guard(self, key: Key, call: Callable[[], T]) -> T | None:
         """``call()``; where it fails, the Window and what it held are given up (rule 21)."""
         try:
             result = call()
         except Exception as error:
             self._morgue.fault(self.label, error)
-            del self._panes[key]
-            self._ledger.trunk[pane.source].dropped[f"{self.label}/stage_error"] += pane.rows
-            for ticket in pane.tickets:
-                ticket.settle(Outcome.DONE)
+            if pane := self._panes.pop(key, None):
+                self._ledger.trunk[pane.source].dropped[f"{self.label}/stage_error"] += pane.rows
+                for ticket in pane.tickets:
+                    ticket.settle(Outcome.DONE)
             return None
         self._morgue.healthy(self.label)
         return result
