@@ -84,15 +84,21 @@ class Channel:
         self._wake()
 
     def shed(self, choose: Callable[[Parcel], bool], reason: str) -> None:
-        """Drop the parcels that ``choose`` names."""
-        kept: deque[Parcel] = deque()
-        for parcel in self._items:
+        """Drop the parcels that ``choose`` names, also those that wait for room."""
+        items, self._items = self._items, deque()
+        for parcel in items:
             if choose(parcel):
                 self._uncount(parcel)
                 self._give_up(parcel, reason)
             else:
-                kept.append(parcel)
-        self._items = kept
+                self._items.append(parcel)
+        offers, self._offers = self._offers, deque()
+        for parcel, room in offers:
+            if choose(parcel):
+                self._give_up(parcel, reason)
+                _let_go(room)
+            else:
+                self._offers.append((parcel, room))
         self._admit()
 
     def parcels(self) -> Iterator[Parcel]:
@@ -141,8 +147,7 @@ class Channel:
         while self._offers and self._fits(self._offers[0][0]):
             parcel, room = self._offers.popleft()
             self._append(parcel)
-            if not room.done():
-                room.set_result(None)
+            _let_go(room)
 
     def _make_room(self, parcel: Parcel) -> Parcel | None:
         """Drop until ``parcel`` fits, rows of severity ≥ error last; what is left of it."""
@@ -197,6 +202,12 @@ class Channel:
             self._taker = None
             if timer is not None:
                 timer.cancel()
+
+
+def _let_go(room: asyncio.Future[None]) -> None:
+    """Whoever waits for ``room`` may go on; it may have been cancelled."""
+    if not room.done():
+        room.set_result(None)
 
 
 def _time_out(taker: asyncio.Future[bool]) -> None:
