@@ -34,7 +34,7 @@ class Snapshots:
                 stage.restore(path.read_bytes())
             except FileNotFoundError:
                 continue
-            except (DecodeError, OSError) as error:
+            except Exception as error:  # a stage's own may raise anything
                 self._logger.warning("%s starts afresh: %s: %s", label, path, error)
 
     def save(self) -> None:
@@ -46,7 +46,7 @@ class Snapshots:
                 part = path.with_suffix(".part")
                 part.write_bytes(stage.snapshot())
                 part.rename(path)
-            except OSError as error:
+            except Exception as error:  # a stage's own may raise anything
                 self._logger.warning("the state of %s was not saved: %s", label, error)
 
     def _path(self, label: str) -> Path:
