@@ -98,7 +98,7 @@ def _sink_drops(status: Status) -> Iterator[tuple[float, tuple[str, ...]]]:
 def _breaker(status: Status) -> Iterator[tuple[float, tuple[str, ...]]]:
     for sink, said in status["sinks"].items():
         for state in ("closed", "half-open", "open"):
-            yield said["breaker"]["state"] == state, (sink, state)
+            yield int(said["breaker"]["state"] == state), (sink, state)
 
 
 def _latency(status: Status) -> Iterator[tuple[float, tuple[str, ...]]]:
@@ -110,7 +110,7 @@ def _latency(status: Status) -> Iterator[tuple[float, tuple[str, ...]]]:
 
 def _state(status: Status) -> Iterator[tuple[float, tuple[str, ...]]]:
     for state in ("opening", "running", "stopping", "stopped"):
-        yield status["state"] == state, (state,)
+        yield int(status["state"] == state), (state,)
 
 
 def _counter(name: str, unit: str, labels: tuple[str, ...], points: Points, doc: str) -> Metric:

@@ -60,10 +60,10 @@ def _sum(accounts: Collection[Mapping[str, Any]], name: str) -> int:
 
 
 class Rates:
-    """Turns counters that are looked at now and then into rates."""
+    """Turns counters that are looked at now and then into rates; at time 0 all were 0."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, Mapping[str, int]]] = deque()
+        self._seen: deque[tuple[float, Mapping[str, int]]] = deque([(0.0, {})])
 
     def look(self, now: float, counts: Mapping[str, int]) -> dict[str, float]:
         """What each of ``counts`` grew by in a second, over the last ``SPAN_S``."""

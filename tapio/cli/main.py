@@ -74,7 +74,8 @@ class Version(argparse.Action):
         """Print it and leave."""
         from tapio.cli.version import version
 
-        parser.exit(0, version() + "\n")
+        print(version())
+        parser.exit()
 
 
 def parser(command: str) -> argparse.ArgumentParser:

@@ -44,10 +44,14 @@ def values(column: Column) -> list[Any]:
 
 
 def described(batch: Batch) -> Iterator[str]:
-    """One line a row: ``name=value`` for what is not common to all rows, nor empty."""
+    """One line a row: ``name=value`` for what is not common to all rows, nor empty.
+
+    Text comes first: it says more, and lines are cut at the terminal's edge.
+    """
     wide = flat(batch)
     common = {f.name for f in (*COMMON, WEIGHT)}
     names = [name for name in wide if name not in common]
+    names.sort(key=lambda name: isinstance(wide[name], np.ndarray))
     columns = [values(wide[name]) for name in names]
     for row in range(wide.rows):
         cells = ((name, column[row]) for name, column in zip(names, columns, strict=True))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tapio.cli import logs, serve
+from tapio.cli import arrow, logs, serve
 from tapio.cli.boundary import OK, NoPrivilegeError, UsageError
 from tapio.model.errors import KernelError
 
@@ -109,6 +109,7 @@ def _add_display(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run it; the exit code. Errors are raised."""
     where = serve.address(args.listen)
+    arrow.forgo_pandas()
     level = args.log_level or ("warning" if args.quiet else "info")
     handler = logs.install(level, args.log_format, debug=args.debug)
     try:

@@ -83,7 +83,7 @@ async def serve(
     await asyncio.to_thread(importlib.import_module, "aiohttp.web")
     from aiohttp import web
 
-    runner = web.AppRunner(_app(endpoints), access_log=None, handle_signals=False)
+    runner = web.AppRunner(_app(endpoints), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         yield await _listen(runner, where, logger)
@@ -95,7 +95,7 @@ async def _listen(runner: web.AppRunner, where: Address, logger: logging.Logger)
     from aiohttp import web
 
     try:
-        await web.TCPSite(runner, where.host, where.port, shutdown_timeout=1.0).start()
+        await web.TCPSite(runner, where.host, where.port).start()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         logger.warning(
