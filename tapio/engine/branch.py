@@ -74,15 +74,9 @@ class Branch:
         self._throttle = Throttle(spec.rate, 0.0)
         self._turn = asyncio.Lock()
 
-    def choose(self, parcel: Parcel) -> Batch:
-        """The rows of ``parcel`` that ``when`` says this sink wants; the others are skipped."""
-        account = self._account(parcel)
-        account.passed += parcel.rows
-        batch = parcel.batch
-        if self.spec.when is not None:
-            batch = batch.where(self.spec.when.mask(batch))
-        account.skipped += parcel.rows - batch.rows
-        return batch
+    def choose(self, batch: Batch) -> Batch:
+        """The rows of ``batch`` that ``when`` says this sink wants."""
+        return batch if self.spec.when is None else batch.where(self.spec.when.mask(batch))
 
     async def work(self) -> None:
         """Deliver until the channel ends and all that was gathered is written."""

@@ -25,9 +25,17 @@ class Flow:
         self._bury = bury
 
     def dispatch(self, parcel: Parcel) -> list[asyncio.Future[None]]:
-        """Hand a parcel from the trunk to the branches, in one synchronous move."""
+        """Hand a parcel from the trunk to the branches, in one synchronous move.
+
+        Nothing has happened where a ``when`` fails.
+        """
+        choices = [(branch, branch.choose(parcel.batch)) for branch in self.branches]
         self.ledger.trunk[parcel.source].passed += parcel.rows
-        takers = [(b, chosen) for b in self.branches if (chosen := b.choose(parcel)).rows]
+        for branch, batch in choices:
+            account = self.ledger.branch[branch.label, parcel.source]
+            account.passed += parcel.rows
+            account.skipped += parcel.rows - batch.rows
+        takers = [(branch, batch) for branch, batch in choices if batch.rows]
         if not takers:
             parcel.ticket.settle(Outcome.DONE)
             return []

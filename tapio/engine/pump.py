@@ -122,5 +122,7 @@ class Segment:
         if self.morgue.failure is not None:
             raise self.morgue.failure
         while self.hands:
-            for room in self._forward(self.hands.popleft()):
+            rooms = self._forward(self.hands[0])
+            self.hands.popleft()
+            for room in rooms:
                 await room

@@ -70,7 +70,8 @@ class Bench:
     def offer(self, content: Batch | int, **options: Any) -> None:
         """Pass rows to the branch, as the trunk does."""
         parcel = self.fates.parcel(content, **options)
-        self.branch.channel.offer(parcel.carry(self.branch.choose(parcel)))
+        self.ledger.branch["sink", parcel.source].passed += parcel.rows
+        self.branch.channel.offer(parcel)
 
     async def drain(self) -> None:
         """Let the workers finish all that was offered."""
