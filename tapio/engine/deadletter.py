@@ -42,7 +42,8 @@ class DeadLetterFolder:
                 return False
             _publish(self.folder / name, content)
         except OSError:
-            self._used = -1  # look again what is there
+            with self._lock:
+                self._used = -1  # look again what is there
             return False
         return True
 
