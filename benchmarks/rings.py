@@ -118,7 +118,7 @@ def _records(
         _say_exec(made, names, argv, random)
     else:
         failed = random.random(rows) < 0.05
-        made["code"], made["severity"] = failed, np.where(failed, 13, 9)
+        made["exit_code"], made["severity"] = failed, np.where(failed, 13, 9)
         made["cpu_ns"] = random.integers(0, NS, rows)
         made["peak_rss_pages"] = random.integers(1, 1 << 18, rows)
     return made

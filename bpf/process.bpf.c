@@ -39,7 +39,7 @@ struct process_exit {
 	__u64 peak_rss_pages;
 	__u32 parent_pid;
 	__u32 uid;
-	__u8 code;
+	__u8 exit_code;
 	__u8 signal;
 	bool core;
 	__u8 _pad[5];
@@ -173,7 +173,7 @@ static __always_inline int process_ended(struct task_struct *task)
 	row->peak_rss_pages = peak_rss(task);
 	row->parent_pid = task->real_parent->tgid;
 	row->uid = task->cred->uid.val;
-	row->code = WAIT_CODE(status);
+	row->exit_code = WAIT_CODE(status);
 	row->signal = WAIT_SIGNAL(status);
 	row->core = WAIT_CORE(status);
 	bpf_probe_read_kernel_str(row->comm, sizeof(row->comm), task->group_leader->comm);

@@ -126,7 +126,8 @@ def _place(
         yield from _places(dtype, f"{name}_", offset, known)
         return
     if dtype.subdtype is not None:
-        element, (count,) = dtype.subdtype[0], dtype.subdtype[1][:1]
+        element, shape = dtype.subdtype
+        count = int(np.prod(shape))
         if count <= SPREAD_MAX and element.itemsize > 1:
             for index in range(count):
                 at = offset + index * element.itemsize

@@ -10,13 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tapio.codec.btf import Btf
-from tapio.kernel.counts import Counts, configure
+from tapio.kernel.counts import Account, Counts, configure
 from tapio.kernel.object import Object
 from tapio.kernel.reader import Made, Reader, Topic
 from tapio.kernel.ring import Mapped, Ring, Slabs
 from tapio.kernel.wakeups import wakeups
 from tapio.model.schema import Schema
 from tapio.model.stage import Context, Read
+
+WAKEUP_SHARE = 4
+"""A ring's reader is woken when a quarter of the ring is unread: three are left meanwhile."""
 
 
 class Wanted(NamedTuple):
@@ -50,31 +53,36 @@ async def reading(
     for topic in wanted:
         object.resize(topic.ring, size)
     object.load()
-    slabs = Slabs()
     with ExitStack() as stack:
-        topics = []
-        for schema, ring, dtype, make in wanted:
-            memory = Mapped(object.fd(ring), size)
-            topics.append(
-                Topic(schema, stack.enter_context(Ring(memory, dtype, slabs)), make, size // 4)
-            )
+        topics = _mapped(object, wanted, size, stack)
         event = stack.enter_context(wakeups([object.fd(w.ring) for w in wanted]))
-        counts = None
-        if config is not None:
-            btf = Btf(object.btf)
-            configure(object, btf, {"wakeup_bytes": size // 4, **config})
-            counts = Counts(object, btf)
+        counts = None if config is None else _configured(object, size, config)
+        account = Account(topics, counts)
+        account.observe(cx)
+        stack.callback(_closed, cx, account)
         object.attach()
         stack.callback(object.detach)
         yield Reader(cx, topics, event, object.detach).read
-        object.detach()
-        _say(cx, topics, counts)
 
 
-def _say(cx: Context, topics: Sequence[Topic], counts: Counts | None) -> None:
-    """Log the account of each topic, by rule 7."""
-    for number, topic in enumerate(topics):
-        said = counts.read(number) if counts else {}
-        said |= {"taken": topic.taken, "malformed": topic.malformed}
-        line = " ".join(f"{account}={rows}" for account, rows in said.items())
-        cx.logger.info("%s: %s", topic.schema.topic, line)
+def _mapped(object: Object, wanted: Sequence[Wanted], size: int, stack: ExitStack) -> list[Topic]:
+    slabs = Slabs()
+    topics = []
+    for schema, ring, dtype, make in wanted:
+        mapped = Ring(Mapped(object.fd(ring), size), dtype, slabs)
+        topics.append(Topic(schema, stack.enter_context(mapped), make, size // WAKEUP_SHARE))
+    return topics
+
+
+def _configured(object: Object, size: int, config: Mapping[str, int]) -> Counts:
+    btf = Btf(object.btf)
+    configure(object, btf, {"wakeup_bytes": size // WAKEUP_SHARE, **config})
+    return Counts(object, btf)
+
+
+def _closed(cx: Context, account: Account) -> None:
+    """Log the account of each topic; nothing runs any more, so rule 7 holds exactly."""
+    account.close()
+    for topic, accounts in account.read().items():
+        said = " ".join(f"{name}={rows}" for name, rows in accounts.items())
+        cx.logger.info("%s: %s", topic, said)

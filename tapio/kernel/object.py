@@ -28,6 +28,12 @@ SIZE_MAX = 64 << 20
 _RINGBUF = 27  # BPF_MAP_TYPE_RINGBUF
 
 
+class _OpenOptions(c.Structure):
+    """The first two fields of struct bpf_object_open_opts; the others stay what they are."""
+
+    _fields_ = (("sz", c.c_size_t), ("object_name", c.c_char_p))
+
+
 class Object:
     """A CO-RE object; not in the kernel before ``load``, without effect before ``attach``."""
 
@@ -49,8 +55,9 @@ class Object:
         if len(data) > SIZE_MAX:
             raise KernelError(f"{path} is larger than {SIZE_MAX} bytes: it is no BPF object")
         sentence = f"{path} is not a BPF object that libbpf takes (clang -target bpf -g makes one)"
+        options = _OpenOptions(c.sizeof(_OpenOptions), path.stem.encode())
         with logged() as lines:
-            handle = lib.bpf_object__open_mem(data, len(data), None)
+            handle = lib.bpf_object__open_mem(data, len(data), c.byref(options))
         if not handle:
             said = reason(c.get_errno())
             raise KernelError(f"{sentence}: {'; '.join([said, *lines[-1:]])}")
@@ -140,8 +147,13 @@ class Object:
         return f"the kernel refuses {self.name} ({reason(number)}): {' | '.join(kept)}"
 
     def attach(self) -> None:
-        """Attach each loaded program; on failure those attached are detached again."""
+        """Attach each loaded program; on failure those attached are detached again.
+
+        A ``syscall`` program has no hook: it is there to be run.
+        """
         for handle, name, section in self._loaded():
+            if section == "syscall":
+                continue
             link = library().bpf_program__attach(handle)
             if not link:
                 said = reason(c.get_errno())

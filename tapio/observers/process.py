@@ -10,7 +10,7 @@ import mmap
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -65,7 +65,7 @@ EXIT = Schema.of(
     START,
     CGROUP,
     COMM,
-    Field("code", "uint8", attribute="process.exit.code", doc="Exit code; 0 if by a signal."),
+    Field("exit_code", "uint8", attribute="process.exit.code", doc="Exit code; 0 if by a signal."),
     Field("signal", "uint8", attribute="process.exit.signal", doc="Signal that ended it, or 0."),
     Field("core", "bool", attribute="process.exit.core", doc="Whether it dumped core."),
     Field("lifetime_ns", "uint64", "ns", "process.lifetime", "From its begin to its end."),
@@ -80,6 +80,8 @@ class Process(Source, frozen=True, tag="process"):
     ``argv_bytes`` of each command line are read, 0 reads none (it may hold secrets).
     ``ring_bytes`` is each of the two rings' size, rounded up to a power of two.
     """
+
+    schemas: ClassVar[tuple[Schema, ...]] = (EXEC, EXIT)
 
     argv_bytes: Annotated[int, msgspec.Meta(ge=0, le=512)] = 512
     ring_bytes: Annotated[int, msgspec.Meta(ge=1 << 16, le=1 << 28)] = 2 << 20
