@@ -13,6 +13,10 @@ ROOT = Path(__file__).parent.parent
 RUFF = Path(sys.executable).with_name("ruff")
 
 
+CATCHES_ALL = ROOT / "tapio/testing.py"
+"""Asks how a run ended, so whatever ends it is an answer."""
+
+
 def ruff_codes(source: str, file: str) -> set[str]:
     """The codes that ruff, configured as for this repository, gives ``source`` as ``file``."""
     command = [RUFF, "check", "--no-cache", "--output-format=concise", "--stdin-filename", file]
@@ -89,5 +93,6 @@ def test_nothing_switches_a_ban_off() -> None:
         for f in sorted(files)
         for n, line in enumerate(f.read_text().splitlines(), 1)
         if "noqa" in line and any(code in line for code in ("TID251", "BLE", "E722", "S301"))
+        if not (f == CATCHES_ALL and "BLE001" in line)
     ]
     assert silenced == []
