@@ -18,6 +18,7 @@ from tapio.codec.otlp import Encoder, Encoding
 from tapio.codec.otlp.gather import Scratch
 from tapio.codec.otlp.padded import Padded, padded
 from tapio.codec.otlp.rows import Rows
+from tapio.codec.otlp.vocabulary import Vocabulary
 from tapio.model.batch import Batch
 from tapio.model.columns import Column
 from tapio.model.entities import EntityTable
@@ -189,7 +190,7 @@ def test_padding_is_not_seen(rows: int, sizes: list[int], data: st.DataObject) -
 def test_padded_records_are_of_one_length() -> None:
     """Where texts are of nearly one length, all records are; and compact is shorter."""
     batch = counting("net.dns", 40, name=["alpha", "beta", "gamma", "epsilon"] * 10)
-    laid = padded(Rows(batch), slice(None), Scratch())
+    laid = padded(Rows(batch, Vocabulary()), slice(None), Scratch())
     assert isinstance(laid, Padded)
     assert len(set(laid.sizes)) == 1
     assert len(encode(batch, "padded")) > len(encode(batch)) > 0

@@ -3,6 +3,7 @@
 wire.py        varints and fields
 gather.py      scattered bytes → one run of bytes
 attributes.py  a column → its attributes
+vocabulary.py  the same for coded text
 rows.py        a batch → what its log records consist of
 compact.py     … laid out as they are
 padded.py      … laid out by templates of one length

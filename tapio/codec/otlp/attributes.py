@@ -1,8 +1,7 @@
 """One column → the attribute (``KeyValue``) of each row, as bytes that are yet to be gathered.
 
-A number takes as many bytes in every row and goes into the ``Frame`` that all rows share. Coded
-text is written once a distinct text, and rows point at it (``Coded``). Other text and bytes are
-pointed at where they are, behind a frame that holds their lengths (``Text``).
+A number takes as many bytes in every row and goes into the ``Frame`` that all rows share. Text
+and bytes are pointed at where they are, behind a frame that holds their lengths (``Text``).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tapio.codec.otlp.gather import INLINE, VIEW, Sizes, Views, gather, slices, values
+from tapio.codec.otlp.gather import INLINE, Sizes, Views, values
 from tapio.codec.otlp.wire import Numbers, tag, varint, varints, width
 from tapio.model.schema import Field
 
@@ -60,16 +59,6 @@ class Frame:
     def new(self, count: int) -> npt.NDArray[np.uint8]:
         """The frames of ``count`` rows in memory of their own."""
         return self.lines(np.empty((count, len(self)), np.uint8))
-
-
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """Bytes that many rows share: row i has those of ``views[codes[i]]``, ``sizes`` long."""
-
-    codes: npt.NDArray[Any]
-    views: Views
-    sizes: Sizes
-    buffer: Any = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +121,3 @@ def _text_frame(field: Field, sizes: npt.NDArray[np.int32]) -> Frame:
     frame = Frame().put(ATTRIBUTES, *varints(sizes + (fixed + 2 * wide), wide))
     frame.put(key, *varints(sizes + (len(kind) + wide), wide))
     return frame.put(kind, *varints(sizes, wide))
-
-
-def coded(field: Field, column: pa.DictionaryArray, buffer: int) -> Coded:
-    """A column of coded text; its distinct attributes are to be number ``buffer``."""
-    entries = len(column.dictionary)
-    own = text(field, column.dictionary, 1)
-    lines = own.frame.new(entries)
-    pieces = np.empty((entries, 2), VIEW)
-    pieces[:, 0] = slices(np.arange(entries) * lines.shape[1], lines.shape[1], 0)
-    pieces[:, 1] = own.views
-    data, offsets = gather(pieces, (lines, own.buffer))
-    sizes = np.zeros(entries + 1, np.int32)  # the last is null's
-    sizes[:-1] = np.diff(offsets[::2])
-    if own.absent is not None:
-        sizes[:-1][own.absent] = 0
-    codes = column.indices.fill_null(entries).to_numpy(zero_copy_only=False)
-    return Coded(codes, slices(offsets[::2], sizes, buffer), sizes, data)

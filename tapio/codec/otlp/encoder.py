@@ -13,6 +13,7 @@ from tapio.codec.otlp.gather import Scratch, gather
 from tapio.codec.otlp.padded import padded
 from tapio.codec.otlp.resources import LARGEST, Resources
 from tapio.codec.otlp.rows import Rows
+from tapio.codec.otlp.vocabulary import Vocabulary
 from tapio.codec.otlp.wire import Numbers
 from tapio.model.batch import Batch
 from tapio.model.schema import Field
@@ -40,6 +41,7 @@ class Encoder:
         self._resources = Resources(resource, version)
         self._padded = encoding == "padded"
         self._scratch = Scratch()
+        self._vocabulary = Vocabulary()
 
     def encode(self, batch: Batch) -> memoryview:
         """The request's bytes; none for no rows.
@@ -51,7 +53,7 @@ class Encoder:
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
     def _encode(self, batch: Batch) -> memoryview:
-        rows = Rows(batch)
+        rows = Rows(batch, self._vocabulary)
         if int(rows.sizes.sum()) + 8 * batch.rows > LARGEST:
             raise OverflowError(f"{batch.rows} rows make a request of more than {LARGEST} bytes")
         order, first, codes = _grouped(batch)
@@ -72,7 +74,7 @@ def _grouped(batch: Batch) -> tuple[Any, Numbers, list[int]]:
         codes = codes.astype(np.uint16)
     order = np.argsort(codes, kind="stable")
     ordered = batch["entity"][order]
-    first = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
+    first = np.append(0, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1)
     return order, first, ordered[first].tolist()
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tapio.codec.otlp.attributes import Coded, Frame
+from tapio.codec.otlp.attributes import Frame
 from tapio.codec.otlp.gather import INLINE, VIEW, Scratch, Sizes, Views, gather, inline, slices
 from tapio.codec.otlp.rows import COLUMNS, LINES, RECORD, Rows
 from tapio.codec.otlp.severity import TEXT
+from tapio.codec.otlp.vocabulary import Coded
 from tapio.codec.otlp.wire import Numbers, tag, varint, varints, width
 
 MOST = 1.25

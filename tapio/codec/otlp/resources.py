@@ -9,6 +9,7 @@ import numpy as np
 
 from tapio.codec.otlp.gather import Sizes, Views, slices
 from tapio.codec.otlp.rows import HEADERS
+from tapio.codec.otlp.vocabulary import attribute
 from tapio.codec.otlp.wire import Numbers, field, tag, varints
 from tapio.model.entities import UNKNOWN, EntityTable
 
@@ -56,19 +57,12 @@ class Resources:
 
     def _head(self, attributes: Mapping[str, str]) -> bytes:
         said = {**self._common, **attributes}
-        resource = field(1, b"".join(_attribute(k, v) for k, v in said.items()))
+        resource = field(1, b"".join(attribute(1, k, v) for k, v in said.items()))
         blank = bytes(_LENGTH)
         return _RESOURCE_LOGS + blank + resource + _SCOPE_LOGS + blank + self._scope
 
 
-def _attribute(key: str, value: str) -> bytes:
-    """``Resource.attributes``; what is not text in UTF-8 (a lone surrogate) becomes a ``?``."""
-    text = field(1, value.encode(errors="replace"))
-    return field(1, field(1, key.encode(errors="replace")) + field(2, text))
-
-
 def _write(data: bytearray, starts: Numbers, lengths: Sizes) -> None:
-    """Put ``lengths`` into ``data`` as varints of ``_LENGTH`` bytes, where ``starts`` says."""
-    at = starts[:, None] + np.arange(_LENGTH)
+    """Put ``lengths`` into ``data`` as varints of four bytes, where ``starts`` says."""
     (value,) = varints(lengths, _LENGTH)
-    np.frombuffer(data, np.uint8)[at] = value.view(np.uint8).reshape(at.shape)
+    np.ndarray(len(data) - 3, value.dtype, data, strides=(1,))[starts] = value

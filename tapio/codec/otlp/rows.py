@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tapio.codec.otlp.attributes import Frame, Text, coded, number, text
+from tapio.codec.otlp.attributes import Frame, Text, number, text
 from tapio.codec.otlp.gather import Sizes
 from tapio.codec.otlp.severity import severities
+from tapio.codec.otlp.vocabulary import MOST_TEXTS, Vocabulary
 from tapio.codec.otlp.wire import field, tag
 from tapio.model.batch import Batch
 from tapio.model.columns import Column
@@ -31,7 +32,7 @@ class Rows:
     those that the views call ``COLUMNS`` and on.
     """
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, known: Vocabulary) -> None:
         """Take ``batch`` apart. An event is observed as it happens: both times are its own."""
         time = np.maximum(batch[TIME.name], 0)
         self.count = batch.rows
@@ -42,16 +43,16 @@ class Rows:
         self.buffers: list[Any] = []
         for f in batch.schema.fields:
             if f not in (TIME, SEVERITY, ENTITY):
-                self._add(f, batch[f.name])
+                self._add(f, batch[f.name], known)
         self.sizes = self._sizes()
 
-    def _add(self, field: Field, column: Column) -> None:
+    def _add(self, field: Field, column: Column, known: Vocabulary) -> None:
         at = COLUMNS + len(self.buffers)
         if isinstance(column, np.ndarray):
             self.frame.extend(number(field, column))
             return
-        if field.type == "text" and len(column.dictionary) <= 2 * len(column):
-            self.coded.append(coded(field, column, at))
+        if field.type == "text" and len(column.dictionary) <= MOST_TEXTS:
+            self.coded.append(known.coded(field, column, at))
             self.buffers.append(self.coded[-1].buffer)
             return
         plain = column.cast(pa.string()) if field.type == "text" else column

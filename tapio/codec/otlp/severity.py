@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tapio.codec.otlp.attributes import Coded
 from tapio.codec.otlp.gather import inline
+from tapio.codec.otlp.vocabulary import Coded
 from tapio.codec.otlp.wire import field, tag, varint
 
 NUMBER, TEXT = 2, 3
