@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rich import box
+from rich.box import Box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -19,8 +19,11 @@ from tapio.cli.recent import Board, Event
 from tapio.cli.rows import severity
 from tapio.cli.terminal import escaped
 
-EVERY_S = 0.5
-"""Drawing takes about 5 ms, so this is 1 % of a core; and faster could not be read."""
+EVERY_S = 1.0
+"""Drawing takes about 10 ms, so this is 1 % of a core; and faster could hardly be read."""
+
+RULED = Box("    \n    \n -- \n" + 5 * "    \n", ascii=True)
+"""A line below the titles and no other, which every terminal can show."""
 
 _STYLES = {"WARN": "yellow", "ERROR": "red", "FATAL": "bold red"}
 
@@ -81,7 +84,7 @@ def view(
     height: int,
 ) -> RenderableType:
     """The whole picture in at most ``width`` times ``height``: events take what is left over."""
-    parts: list[RenderableType] = list(_head(status))
+    parts: list[RenderableType] = list(_head(status, board))
     parts.append(_table(SOURCES, status["sources"], rates, width))
     topics = {topic: {"rows": rows} for topic, rows in sorted(board.topics.items())}
     named = sinks(status)
@@ -95,16 +98,18 @@ def view(
     return Group(*parts)
 
 
-def _head(status: Mapping[str, Any]) -> Iterator[Text]:
+def _head(status: Mapping[str, Any], board: Board) -> Iterator[Text]:
     sums = totals(status)
+    gone = sums.lost + board.kernel_lost
     memory = status["memory"]
     state = f"{status['state']} {duration(status['uptime_s'])}"
     yield _line(f"{status['pipeline']}: {state}", "bold")
     text = (
-        f"held {short(sums.held)}  lost {short(sums.lost)}  imbalance {status['imbalance']}  "
+        f"held {short(sums.held)}  lost {short(sums.lost)}, in kernel {short(board.kernel_lost)}  "
+        f"imbalance {status['imbalance']}  "
         f"memory {size(memory['bytes'])} of {size(memory['soft'])}"
     )
-    yield _line(text, "red" if sums.lost or status["imbalance"] else "")
+    yield _line(text, "red" if gone or status["imbalance"] else "")
 
 
 def _table(
@@ -114,7 +119,7 @@ def _table(
     width: int,
 ) -> Table:
     shown = [column for column in columns if width >= column.from_width]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), expand=False)
+    table = Table(box=RULED, show_edge=False, padding=(0, 1, 0, 0), expand=False)
     for index, column in enumerate(shown):
         side = "right" if index and column.title != "state" else "left"
         table.add_column(column.title, justify=side, no_wrap=True, overflow="crop")  # type: ignore[arg-type]

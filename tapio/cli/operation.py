@@ -20,7 +20,7 @@ from tapio.engine import setting
 from tapio.engine.run import Engine
 from tapio.model.batch import MAX_ROWS
 from tapio.model.errors import TapioError
-from tapio.model.plan import Plan, tag
+from tapio.model.plan import Plan, labels, tag
 
 BEHIND_S = 0.5
 """The endpoints come this much later: what they import must not delay the first row."""
@@ -63,6 +63,7 @@ class Operation:
         metered = self._meters(setting.resource(self._plan, origin))
         meter = metered.meter if metered else None
         engine = Engine(self._plan, meter=meter, logger=self._logger, origin=origin)
+        _open_accounts(engine)
         if metered:
             metered.observe(engine.status())
         display = self._display(signals)
@@ -100,23 +101,31 @@ class Operation:
     ) -> list[Coroutine[Any, Any, None]]:
         jobs: list[Coroutine[Any, Any, None]] = []
         if display is not None:
-            jobs.append(self._report(display, engine))
+            jobs.append(self._report(display, engine, metered))
         if metered is not None and self._wishes.where is not None:
             jobs.append(_listen(self._wishes.where, engine, metered, self._logger))
         if metered is not None and meters.pushed():
             jobs.append(_refresh(engine, metered))
         return jobs
 
-    async def _report(self, display: Display, engine: Engine) -> None:
+    async def _report(self, display: Display, engine: Engine, metered: Meters | None) -> None:
         """Show the run. Who closes the pipe or the terminal that it talks to has ended it."""
         talks = self._out is sys.stdout
-        await report(display, engine.status)
+
+        def look() -> dict[str, Any]:
+            status = engine.status()
+            if metered is not None:
+                metered.board = status
+                self._board.kernel_lost = metered.kernel_lost()
+            return status
+
+        await report(display, look)
         terminal.silence(self._out)
         if talks:
             self._stop.set()
 
     def _meters(self, resource: dict[str, str]) -> Meters | None:
-        if self._wishes.where is None and not meters.pushed():
+        if self._wishes.where is None and self._wishes.quiet and not meters.pushed():
             return None
         return Meters(resource, push=meters.pushed())
 
@@ -147,6 +156,14 @@ class Operation:
             self._logger.error(said, status["imbalance"])
         if not self._wishes.quiet and (self.opened or totals(status).taken):
             closing(self._out, ledger.page(status, max(40, terminal.width())))
+
+
+def _open_accounts(engine: Engine) -> None:
+    """Let every account stand at 0 from the start: a first failure must be an increase."""
+    for source in labels(engine.plan.sources):
+        _ = engine.ledger.trunk[source]
+        for sink in labels(engine.plan.sinks):
+            _ = engine.ledger.branch[sink, source]
 
 
 async def _listen(

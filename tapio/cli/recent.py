@@ -40,6 +40,8 @@ class Board:
         self.last: deque[Event] = deque(maxlen=KEEP)
         self.noticed = 0
         """Rows of severity warn or above since the start."""
+        self.kernel_lost = 0
+        """Rows that found the kernel's rings full."""
 
     def take(self, batch: Batch) -> None:
         """Remember the end of ``batch``."""

@@ -55,7 +55,7 @@ class Lines:
             self._print(sentence(event))
         if new > len(important):
             self._print(f"... and {new - len(important)} more rows of severity warn or above")
-        self._print(line(status, self._rates))
+        self._print(line(status, self._board.kernel_lost, self._rates))
 
     def close(self) -> None:
         """Nothing was changed."""
@@ -64,7 +64,7 @@ class Lines:
         print(text, file=self._out, flush=True)
 
 
-def line(status: Mapping[str, Any], rates: Rates) -> str:
+def line(status: Mapping[str, Any], kernel_lost: int, rates: Rates) -> str:
     """How things stand, on one line of ``name=value``."""
     sums = totals(status)
     per_s = rates.look(status["uptime_s"], {"taken": sums.taken})["taken"]
@@ -72,6 +72,8 @@ def line(status: Mapping[str, Any], rates: Rates) -> str:
         f"{status['state']} {duration(status['uptime_s'])}: taken={sums.taken} "
         f"rate={short(per_s)}/s delivered={sums.delivered} held={sums.held} lost={sums.lost}"
     )
+    if kernel_lost:
+        said += f" kernel_lost={kernel_lost}"
     if sums.dead_lettered:
         said += f" dead_lettered={sums.dead_lettered}"
     return said + "".join(_sink(label, sink) for label, sink in sinks(status).items())

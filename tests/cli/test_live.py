@@ -56,7 +56,7 @@ def test_it_fits_any_terminal(width: int, height: int, encoding: str) -> None:
 def test_40_columns_show_rates_losses_and_states() -> None:
     """What matters most has a place on the smallest terminal."""
     lines = drawn(status(), board(), 40, 24)
-    assert "lost 100" in lines[1]
+    assert "lost 100, in kernel 0" in lines[1]
     file = next(line for line in lines if line.startswith("file"))
     otlp = next(line for line in lines if line.startswith("otlp "))
     assert file.split() == ["file", "0", "0", "0", "ok"]
