@@ -111,7 +111,7 @@ def test_when(when: When, said: str) -> None:
     assert drawn.sinks[0].detail == f"drop_oldest, when {said}"
 
 
-HOSTILE = 'a"]; b --> c; %% <script>#quot; \\ \n end\x1b[31m'
+HOSTILE = 'a"]; b --> c; %% <script>#quot; \\" \n end\x1b[31m\\'
 
 
 def test_names_cannot_break_a_drawing() -> None:

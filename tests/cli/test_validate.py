@@ -80,6 +80,7 @@ def test_the_environment_comes_last(here: Path, capsys: pytest.CaptureFixture[st
     assert validate(SAMPLE, "--no-environment") == 0
     assert validate(SAMPLE, "--set", f"sinks.0.path={here}/elsewhere") == 0
     assert validate(SAMPLE.replace("500", "-1")) == 78
+    assert validate(SAMPLE + "settings: {memory: {soft: 2, hard: 1}}") == 78
     assert "cannot be written" not in capsys.readouterr().err
 
 

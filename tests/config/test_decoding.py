@@ -127,6 +127,29 @@ def test_no_error_shows_what_was_filled_in(kind: Any, yaml: str) -> None:
         assert part not in repr(caught.value).lower()
 
 
+def test_no_error_shows_a_part_of_what_was_filled_in() -> None:
+    """A stage that takes the text apart and complains of one piece gives nothing away either."""
+
+    class Login(msgspec.Struct):
+        url: str
+        port: int = 0
+
+        def __post_init__(self) -> None:
+            user, _, rest = self.url.partition(":")
+            raise ValueError(f"user {user.upper()} of {rest!r} cannot use port {self.port}")
+
+    with pytest.raises(ConfigError) as caught:
+        value(Login, "{url: '${V}', port: '${P}'}", V="hunter:s3cret@host", P="5")
+    assert caught.value.reason == "user … of '…@…' cannot use port …"
+
+
+def test_what_cannot_be_filled_in_is_one_error() -> None:
+    """Neither its type nor the stage that needs it is complained about on top."""
+    with pytest.raises(ConfigError, match="NOT_SET is not set") as caught:
+        value(Otlp, "{endpoint: '${NOT_SET}', max_rows: 5}")
+    assert not isinstance(caught.value, ConfigErrors)
+
+
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999"])
 def test_numbers_are_finite(text: str) -> None:
     """A number that is filled in is finite too, as one that is written must be."""

@@ -111,9 +111,13 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     (tmp_path / "new").replace(path)
     assert source() == "Bearer seven"
     stat = path.stat()
-    path.write_text("SEVEN")
+    (tmp_path / "twin").write_text("eight")
+    os.utime(tmp_path / "twin", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    (tmp_path / "twin").replace(path)
+    assert source() == "Bearer eight", "of the same size and time, but another file"
+    path.write_text("EIGHT")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert source() == "Bearer seven", "an unchanged inode, size and time cost no read"
+    assert source() == "Bearer eight", "an unchanged inode, size and time cost no read"
 
 
 def test_a_link_that_is_switched(tmp_path: Path) -> None:
