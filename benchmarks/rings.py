@@ -44,8 +44,9 @@ class Plain:
         size, step = len(self.data) // 2, ringbuf.stride(records.dtype.itemsize)
         whole = np.zeros((len(records), step), np.uint8)
         whole[:, :4] = np.frombuffer(np.uint32(records.dtype.itemsize).tobytes(), np.uint8)
-        body = np.ascontiguousarray(records).view(np.uint8).reshape(len(records), -1)
-        whole[:, ringbuf.HEADER : ringbuf.HEADER + body.shape[1]] = body
+        body = np.ascontiguousarray(records).view(np.uint8)
+        length = records.dtype.itemsize
+        whole[:, ringbuf.HEADER : ringbuf.HEADER + length] = body.reshape(len(records), length)
         unread = self.producer[0] - self.consumer[0]
         if unread + whole.size > size:
             raise ValueError(f"{whole.size} bytes do not fit into a ring of {size}")

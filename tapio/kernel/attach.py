@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any, NamedTuple
@@ -31,11 +30,6 @@ class Wanted(NamedTuple):
     make: Callable[[Any], Made]
 
 
-def ring_bytes(wanted: int) -> int:
-    """``wanted`` as a ring can have it: a power of two, one page at least."""
-    return max(mmap.PAGESIZE, 1 << (wanted - 1).bit_length())
-
-
 @asynccontextmanager
 async def reading(
     cx: Context,
@@ -45,13 +39,13 @@ async def reading(
     size: int,
     config: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Read]:
-    """Attach ``object`` with rings of ``size`` bytes and read ``wanted``; leaving detaches.
+    """Attach ``object`` with rings of ``size`` bytes or more, read ``wanted``; leaving detaches.
 
     ``config`` is for the project's own objects: it is stored in their ``tapio_config``, and
     their counters are read. Raises KernelError, DecodeError.
     """
     for topic in wanted:
-        object.resize(topic.ring, size)
+        size = object.resize(topic.ring, size)
     object.load()
     with ExitStack() as stack:
         topics = _mapped(object, wanted, size, stack)

@@ -117,11 +117,15 @@ class Object:
             raise KernelError(f"{self.name} has no map {name!r}; it has {known}")
         return maps[name]
 
-    def resize(self, ring: str, size: int) -> None:
-        """Bytes of ``ring`` (a power of two, whole pages), before ``load``."""
+    def resize(self, ring: str, size: int) -> int:
+        """Give ``ring`` at least ``size`` bytes, before ``load``; how many it will have.
+
+        That is the next power of two of whole pages.
+        """
         handle = self.map(ring)
         sentence = f"ring {ring!r} of {self.name} cannot have {size} bytes"
         check(library().bpf_map__set_max_entries(handle, size), sentence)
+        return int(library().bpf_map__max_entries(handle))
 
     def fd(self, name: str) -> int:
         """The descriptor of the map ``name``, after ``load``."""

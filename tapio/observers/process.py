@@ -20,7 +20,7 @@ from tapio.codec.btf import Btf
 from tapio.codec.records import Records
 from tapio.codec.text import names, strings
 from tapio.kernel import vmlinux
-from tapio.kernel.attach import Wanted, reading, ring_bytes
+from tapio.kernel.attach import Wanted, reading
 from tapio.kernel.boot import Offset
 from tapio.kernel.object import Object
 from tapio.kernel.reader import Made
@@ -100,8 +100,7 @@ class Process(Source, frozen=True, tag="process"):
                 "generation": 1,
                 "text_bytes": self.argv_bytes,
             }
-            size = ring_bytes(self.ring_bytes)
-            async with reading(cx, object, topics, size=size, config=config) as read:
+            async with reading(cx, object, topics, size=self.ring_bytes, config=config) as read:
                 yield read
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tapio.codec.btf import Btf
 from tapio.codec.records import Records
-from tapio.kernel.attach import Wanted, reading, ring_bytes
+from tapio.kernel.attach import Wanted, reading
 from tapio.kernel.boot import BOOTTIME, MONOTONIC, Offset
 from tapio.kernel.object import Object
 from tapio.kernel.reader import Made
@@ -47,8 +47,7 @@ class Ebpf(Source, frozen=True, tag="ebpf"):
         """Attach; leaving detaches. Raises KernelError, ConfigError."""
         with Object.open(Path(self.object)) as object:
             wanted = self._wanted(cx, object)
-            size = ring_bytes(self.ring_bytes)
-            async with reading(cx, object, [wanted], size=size) as read:
+            async with reading(cx, object, [wanted], size=self.ring_bytes) as read:
                 yield read
 
     def _wanted(self, cx: Context, object: Object) -> Wanted:
