@@ -16,6 +16,7 @@ from tapio.cli.meters import Meters
 from tapio.cli.recent import Board, Terminal
 from tapio.cli.report import Display, Lines, closing, report
 from tapio.cli.signals import Signals
+from tapio.cli.watch import Watch
 from tapio.engine import setting
 from tapio.engine.run import Engine
 from tapio.model.batch import MAX_ROWS
@@ -25,8 +26,8 @@ from tapio.model.plan import Plan, labels, tag
 BEHIND_S = 0.5
 """The endpoints come this much later: what they import must not delay the first row."""
 
-REFRESH_S = 1.0
-"""How old what is pushed may be; pages of /metrics are always of now."""
+WATCH_S = 2.0
+"""Between two looks at what the logs and pushed metrics tell of: each takes 5 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Operation:
         self._out = _stream(plan)
         self._plan = plan if wishes.quiet else _watched(plan, self._board)
         self._stop = asyncio.Event()
+        self._watch = Watch(logger.getChild(plan.name))
 
     async def run(self, signals: Signals) -> None:
         """Run to the end, or to the stop that a signal asks for, and print the ledger.
@@ -99,27 +101,27 @@ class Operation:
     def _jobs(
         self, engine: Engine, metered: Meters | None, display: Display | None
     ) -> list[Coroutine[Any, Any, None]]:
-        jobs: list[Coroutine[Any, Any, None]] = []
+        jobs = [self._look(engine, metered)]
         if display is not None:
-            jobs.append(self._report(display, engine, metered))
+            jobs.append(self._report(display, engine))
         if metered is not None and self._wishes.where is not None:
             jobs.append(_listen(self._wishes.where, engine, metered, self._logger))
-        if metered is not None and meters.pushed():
-            jobs.append(_refresh(engine, metered))
         return jobs
 
-    async def _report(self, display: Display, engine: Engine, metered: Meters | None) -> None:
-        """Show the run. Who closes the pipe or the terminal that it talks to has ended it."""
-        talks = self._out is sys.stdout
-
-        def look() -> dict[str, Any]:
+    async def _look(self, engine: Engine, metered: Meters | None) -> None:
+        """Let the logs tell of trouble, and keep what others read fresh."""
+        while True:
+            await asyncio.sleep(WATCH_S)
             status = engine.status()
             if metered is not None:
                 metered.board = status
                 self._board.kernel_lost = metered.kernel_lost()
-            return status
+            self._watch.look(status, self._board.kernel_lost)
 
-        await report(display, look)
+    async def _report(self, display: Display, engine: Engine) -> None:
+        """Show the run. Who closes the pipe or the terminal that it talks to has ended it."""
+        talks = self._out is sys.stdout
+        await report(display, engine.status)
         terminal.silence(self._out)
         if talks:
             self._stop.set()
@@ -151,6 +153,7 @@ class Operation:
     def _conclude(self, engine: Engine) -> None:
         """Print the ledger; of a quiet run, or one that never began, only what does not balance."""
         status = engine.status()
+        self._watch.look(status, self._board.kernel_lost)
         if status["imbalance"]:
             said = "the ledger does not balance by %d rows: this is a bug, please report it"
             self._logger.error(said, status["imbalance"])
@@ -181,12 +184,6 @@ async def _listen(
         if bound is not None:
             logger.info("listening at %s", bound)
         await asyncio.Event().wait()
-
-
-async def _refresh(engine: Engine, metered: Meters) -> None:
-    while True:
-        metered.board = engine.status()
-        await asyncio.sleep(REFRESH_S)
 
 
 def _watched(plan: Plan, board: Board) -> Plan:

@@ -220,6 +220,7 @@ def test_a_drain_ends_at_its_deadline(start: Start, stuck: Path) -> None:
     assert figures(out, "dropped") == [0, 0, taken]
     assert f"dropped {taken:,} of otlp < synthetic: drain_deadline" in out
     assert re.search(r"sink otlp: receiver-accepted, .*last error: ", out)
+    assert f"{taken} rows were lost: drain_deadline" in err
 
 
 def test_a_reader_that_leaves_ends_the_run(environ: dict[str, str], config: Path) -> None:
