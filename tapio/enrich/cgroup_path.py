@@ -42,11 +42,13 @@ def attributes(path: str) -> dict[str, str]:
     A cgroup of neither container nor pod is known by its path, ``process.linux.cgroup``.
     """
     parts = [part for part in re.split("[/:]", path) if part]
-    pod = max((i for i, part in enumerate(parts) if _POD.fullmatch(part)), default=None)
-    if pod is None:
-        found = _container(parts[::-1])
-        return found or {"process.linux.cgroup": path}
-    return _pod(parts[: pod + 1]) | _container(parts[pod + 1 :])
+    pods = [i for i, part in enumerate(parts) if _POD.fullmatch(part)]
+    if not pods:
+        inner = _containers(parts, 0)[-1:]
+        return inner[0] if inner else {"process.linux.cgroup": path}
+    # Below a pod the outermost container is the one that Kubernetes knows.
+    outer = _containers(parts, pods[-1] + 1)[:1]
+    return _pod(parts[: pods[-1] + 1]) | (outer[0] if outer else {})
 
 
 def _pod(parts: list[str]) -> dict[str, str]:
@@ -65,9 +67,10 @@ def _pod(parts: list[str]) -> dict[str, str]:
     return said
 
 
-def _container(parts: list[str]) -> dict[str, str]:
-    """The first container of ``parts``: below a pod that is the one Kubernetes knows."""
-    for index, part in enumerate(parts):
+def _containers(parts: list[str], start: int) -> list[dict[str, str]]:
+    """The containers of ``parts`` from ``start`` on, outermost first."""
+    found = []
+    for index, part in enumerate(parts[start:], start):
         match = _CONTAINER.fullmatch(part)
         if match is None or (match["runtime"] or "").endswith("conmon"):
             continue
@@ -75,5 +78,5 @@ def _container(parts: list[str]) -> dict[str, str]:
         runtime = match["runtime"] or (parts[index - 1] if index else "")
         if runtime in RUNTIMES:
             said["container.runtime.name"] = RUNTIMES[runtime]
-        return said
-    return {}
+        found.append(said)
+    return found
