@@ -114,7 +114,7 @@ class Decoder:
 
     def _convert(self, kind: Any, plain: Any, node: Node, path: str) -> Any:
         try:
-            return msgspec.convert(plain, kind, dec_hook=_hook)
+            return msgspec.convert(plain, kind, dec_hook=_hook, str_keys=True)
         except msgspec.ValidationError as error:
             said, below = split(str(error))
             raise self._below(reason(kind, said, plain), below, node, path) from None

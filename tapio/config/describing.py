@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 
@@ -115,10 +116,11 @@ def _bare_name(kind: Any) -> str:
         return " | ".join(choices(plain))
     if is_struct(plain):
         return "keys " + ", ".join(plain.__struct_encode_fields__)
-    inner = items(plain)
+    origin, inner = get_origin(plain), items(plain)
+    if origin is dict:
+        return f"keys with {_bare_name(get_args(plain)[1])}"
     if inner is not None:
-        holds = "keys with" if issubclass(get_origin(plain), dict) else "list of"
-        return f"{holds} {_bare_name(inner)}"
+        return f"list of {_bare_name(inner)}"
     if plain is Secret:
         return "text, kept secret"
     if get_args(plain):
@@ -130,7 +132,8 @@ def _bounds(kind: Any) -> Iterator[str]:
     """The constraints in a field's ``msgspec.Meta``."""
     words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
     words |= {"min_length": "length at least", "max_length": "length at most"}
-    for annotated in (kind, *get_args(kind)):
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    for annotated in (kind, *members):
         for meta in get_args(annotated)[1:] if get_origin(annotated) is Annotated else ():
             for name, word in words.items():
                 if getattr(meta, name, None) is not None:

@@ -51,7 +51,8 @@ def _put(node: Node, keys: list[str], new: Node, path: str) -> Node:
     if not keys:
         return new
     key, *rest = keys
-    if key.isdecimal() and len(key) < 10:
+    lone = isinstance(node.value, dict) and "." not in path and path != ""
+    if key.isdecimal() and len(key) < 10 and (lone or not isinstance(node.value, dict)):
         return _put_item(node, int(key), rest, new, path)
     if isinstance(node.value, list):
         raise ConfigError(f"{path} is a list; name an item, such as {join(path, '0')}")

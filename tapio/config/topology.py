@@ -119,12 +119,10 @@ def _asked(spec: Spec, path: str) -> Iterator[tuple[str, str]]:
         value, at = getattr(spec, field.name), join(path, field.encode_name)
         if isinstance(value, When):
             yield from ((p, w.field) for p, w in _nodes(value, at) if w.field is not None)
-        elif field.name == "columns":
-            yield from ((join(at, _key(value, i, c)), c) for i, c in enumerate(value))
-
-
-def _key(columns: object, index: int, column: str) -> str:
-    return column if isinstance(columns, Mapping) else str(index)
+        elif field.name == "columns" and isinstance(value, Mapping):
+            yield from ((join(at, c), c) for c in value)
+        elif field.name == "columns" and isinstance(value, tuple | list):
+            yield from ((join(at, str(i)), c) for i, c in enumerate(value) if isinstance(c, str))
 
 
 def _nodes(when: When, path: str) -> Iterator[tuple[str, When]]:

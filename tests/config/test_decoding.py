@@ -53,6 +53,7 @@ def value(kind: Any, yaml: str, **environ: str) -> Any:
         (tuple[When, ...], "[{severity: 9}]", (When(severity=9),)),
         (str | int, "5", 5),
         (set[int], "[1, 1]", {1}),
+        (dict[int, float], "{9: 1}", {9: 1.0}),
     ],
 )
 def test_plain_values(kind: Any, yaml: str, expected: object) -> None:

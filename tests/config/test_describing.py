@@ -70,6 +70,7 @@ def test_a_class_without_source() -> None:
         (dict[str, Secret], "keys with text, kept secret"),
         (str | int, "text or whole number"),
         (dict[str, float | bool], "keys with number or true or false"),
+        (dict[Annotated[int, msgspec.Meta(ge=1)], float], "keys with number"),
         (bytes, "bytes"),
     ],
 )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tapio.config import ConfigErrors, document, load
+from tapio.config.topology import check
 from tapio.model.errors import ConfigError
 from tapio.model.plan import Plan, labels
 from tapio.model.policy import Settings
@@ -180,3 +184,37 @@ def test_a_broken_plugin_has_its_line() -> None:
     with pytest.raises(ConfigErrors, match="plugin 'acme'") as caught:
         load(MINIMAL, registry=Broken())
     assert [e.line for e in caught.value.errors] == [1, 2]
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+words = st.sampled_from(
+    ["type", "name", "file", "by", "batch.by", "path", "when", "all", "topic", "0", "1", "${HOME}"]
+)
+trees = st.recursive(
+    scalars | words,
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(words, below, max_size=3),
+    max_leaves=6,
+)
+places = st.lists(
+    st.sampled_from(
+        ["sources", "batch", "sinks", "settings", "0", "1", "2", "when", "type", "path"]
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(st.lists(st.tuples(places, trees), min_size=1, max_size=4))
+def test_whatever_is_put_anywhere_is_read_or_refused(
+    puts: list[tuple[list[str], object]],
+) -> None:
+    """Any value at any place gives a plan that can be checked, or ConfigErrors with places."""
+    overrides = [f"{'.'.join(path)}={json.dumps(value)}" for path, value in puts]
+    try:
+        found = document(SAMPLE, registry=specs.registry(), overrides=overrides)
+    except ConfigError as error:
+        errors = error.errors if isinstance(error, ConfigErrors) else (error,)
+        assert all(e.file in ("<text>", "--set") and e.reason for e in errors)
+    else:
+        for finding in check(found.plan):
+            assert found.place(finding.path)[0]

@@ -25,7 +25,7 @@ from tests.specs import File, Otlp, Process
 class Reads(Source, frozen=True, tag="reads"):
     """A source of a path."""
 
-    path: str
+    path: str | tuple[str, ...]
 
 
 class Tls(Policy, frozen=True):
@@ -80,6 +80,7 @@ def test_files(tmp_path: Path) -> None:
     there, nowhere = tmp_path / "there", tmp_path / "nowhere"
     there.write_text("")
     assert paths(tmp_path, Sends(tls=Tls(str(there)), key_file=there), Reads(str(there))) == []
+    assert paths(tmp_path, Reads((str(there), f"{nowhere}/**/*.arrows"))) == []
     lacking = paths(tmp_path, Sends(tls=Tls(str(nowhere)), key_file=nowhere), Reads(str(nowhere)))
     assert lacking == ["sources.0.path", "sinks.0.tls.ca_file", "sinks.0.key_file"]
 

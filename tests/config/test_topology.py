@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
 import pytest
 
 from tapio.config.topology import Finding, check, duration
@@ -27,8 +28,16 @@ class Summarize(Batching, frozen=True, tag="summarize"):
     """Makes rows of its own."""
 
 
+class Shape(msgspec.Struct, frozen=True):
+    """A column as somebody else may describe it."""
+
+    name: str
+
+
 class Odd(Step, frozen=True, tag="odd"):
     """A step of somebody else's: what it does to columns is not known."""
+
+    columns: tuple[Shape, ...] = (Shape("x"),)
 
 
 def plan(
