@@ -112,7 +112,7 @@ def test_a_full_ring_is_drained_whole() -> None:
 
 
 def test_the_fast_path_copies_nothing() -> None:
-    """Rows of one length are a view of the bytes that were taken."""
+    """Rows of one length are a view of the bytes that were taken, a busy record behind or not."""
     ring = Producer()
     for n in range(3):
         ring.write(row(n))
@@ -121,6 +121,8 @@ def test_the_fast_path_copies_nothing() -> None:
     rows, _ = ringbuf.rows(taken, found, ROW)
     assert np.shares_memory(rows, taken)
     assert (found.even, found.whole, found.records) == (True, True, 3)
+    ring.write(row(3), BUSY)
+    assert ringbuf.span(ring.data, 0, ring.producer, ROW.itemsize, 10) == found
 
 
 @pytest.mark.parametrize("ahead", [-8, SIZE + 8, 1 << 62])

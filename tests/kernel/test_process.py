@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import signal
@@ -254,6 +255,22 @@ async def test_a_small_child_of_a_large_process_has_a_small_peak() -> None:
     said = await run(Process(), body)
     assert 0 < of(said.rows("process.exit"), pids[0])["peak_rss"] < 20 << 20
     assert len(large)
+
+
+async def test_at_the_stop_nothing_is_left_in_a_ring() -> None:
+    """Detached first, drained then: exact while others go on starting processes."""
+    done = threading.Event()
+    other = threading.Thread(target=lambda: [started("true") for _ in until(done)])
+    other.start()
+    try:
+        for _ in range(5):
+            said = await run(Process(), lambda: time.sleep(0.1))
+            for account in said.accounts.values():
+                assert account["in_ring"] == 0 < account["taken"]
+                assert balanced(account)
+    finally:
+        done.set()
+        await asyncio.to_thread(other.join)
 
 
 async def test_killed_at_stop_is_still_seen() -> None:
