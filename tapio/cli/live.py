@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -148,9 +147,8 @@ def _events(board: Board, room: int) -> Iterator[Text]:
 
 
 def _event(event: Event) -> Text:
-    at = time.strftime("%H:%M:%S", time.localtime(max(0, min(event.time_ns // 10**9, 2**40))))
     name = severity(event.severity)
-    text = _line(f"{at} ")
+    text = _line(f"{event.clock} ")
     text.append(f"{name:<5} ", _STYLES.get(name, ""))
     text.append(f"{event.topic} {event.text}")
     return text

@@ -83,12 +83,9 @@ class Operation:
 
     async def _beside(self, engine: Engine, jobs: list[Coroutine[Any, Any, None]]) -> None:
         """Run ``engine``, and ``jobs`` beside it for as long."""
-        loop = asyncio.get_running_loop()
         failure: TapioError | None = None
         async with asyncio.TaskGroup() as beside:
             tasks = [beside.create_task(job) for job in jobs]
-            if self._wishes.duration is not None:
-                loop.call_later(self._wishes.duration, self._stop.set)
             try:
                 await engine.run(self._stop)
             except TapioError as error:
@@ -101,12 +98,21 @@ class Operation:
     def _jobs(
         self, engine: Engine, metered: Meters | None, display: Display | None
     ) -> list[Coroutine[Any, Any, None]]:
-        jobs = [self._look(engine, metered)]
+        jobs: list[Coroutine[Any, Any, None]] = [self._look(engine, metered)]
+        if self._wishes.duration is not None:
+            jobs.append(self._end(engine, self._wishes.duration))
         if display is not None:
             jobs.append(self._report(display, engine))
         if metered is not None and self._wishes.where is not None:
             jobs.append(_listen(self._wishes.where, engine, metered, self._logger))
         return jobs
+
+    async def _end(self, engine: Engine, seconds: float) -> None:
+        """Ask for a stop ``seconds`` after all was opened."""
+        while not engine.heartbeat:  # noqa: ASYNC110 - it has no event, and comes once
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(seconds)
+        self._stop.set()
 
     async def _look(self, engine: Engine, metered: Meters | None) -> None:
         """Let the logs tell of trouble, and keep what others read fresh."""

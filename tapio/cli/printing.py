@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO, TypeAlias
 
 from tapio.cli.boundary import UsageError
-from tapio.cli.rows import cell, moment, severity, values
+from tapio.cli.rows import moments, severity, texts, values
 from tapio.cli.terminal import width
 from tapio.model.batch import Batch
 
@@ -22,6 +22,7 @@ WIDEST = 40
 """Columns that are wider than this are not padded to one width, or a single argv fills a page."""
 
 TITLES = {"time_ns": "time"}
+SEVERITY_TEXTS = [severity(number) for number in range(256)]
 
 
 def printer(form: str, out: TextIO, columns: Sequence[str]) -> Print:
@@ -44,7 +45,10 @@ class JsonLines:
         columns = [values(batch[name]) for name in names]
         for row in zip(*columns, strict=True):
             said = {"topic": batch.topic} | {n: finite(v) for n, v in zip(names, row, strict=True)}
-            print(json.dumps(said), file=self._out)
+            self._out.write(_encoded(said) + "\n")
+
+
+_encoded = json.JSONEncoder(check_circular=False).encode
 
 
 def finite(value: Any) -> Any:
@@ -77,7 +81,7 @@ class Csv:
 
 
 def _cells(batch: Batch, name: str) -> list[str]:
-    return list(map(cell, values(batch[name]))) if name in batch else [""] * batch.rows
+    return texts(batch[name]) if name in batch else [""] * batch.rows
 
 
 class Grid:
@@ -96,20 +100,19 @@ class Grid:
     def print(self, batch: Batch) -> None:
         """Print each row, below a header where the topic is new."""
         names = list(self._columns) or [n for n in batch if n not in ("seq", "weight")]
-        texts = [self._texts(batch, name) for name in names]
+        columns = [self._texts(batch, name) for name in names]
         if batch.topic != self._topic or not set(names) <= self._widths.keys():
-            self._begin(batch.topic, names, texts)
-        for row in zip(*texts, strict=True):
-            self._line(names, row)
+            self._begin(batch.topic, names, columns)
+        widths = [self._widths[name] for name in names]
+        rows = zip(*columns, strict=True)
+        self._out.write("".join(self._line(widths, row) for row in rows))
 
     def _texts(self, batch: Batch, name: str) -> list[str]:
-        if name not in batch:
-            return [""] * batch.rows
         if name == "time_ns":
-            return list(map(moment, batch[name].tolist()))
+            return moments(batch[name])
         if name == "severity":
-            return list(map(severity, batch[name].tolist()))
-        return list(map(cell, values(batch[name])))
+            return [SEVERITY_TEXTS[number] for number in batch[name].tolist()]
+        return _cells(batch, name)
 
     def _begin(self, topic: str, names: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
         titles = [TITLES.get(name, name) for name in names]
@@ -120,8 +123,8 @@ class Grid:
         if topic != self._topic:
             print(f"{chr(10) if self._topic else ''}{topic}", file=self._out)
         self._topic = topic
-        self._line(names, titles)
+        self._out.write(self._line(list(self._widths.values()), titles))
 
-    def _line(self, names: Sequence[str], row: Sequence[str]) -> None:
-        padded = (f"{text:<{self._widths[n]}}" for n, text in zip(names, row, strict=True))
-        print("  ".join(padded).rstrip()[: self._edge], file=self._out)
+    def _line(self, widths: Sequence[int], row: Sequence[str]) -> str:
+        padded = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+        return "  ".join(padded).rstrip()[: self._edge] + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +30,11 @@ class Event(NamedTuple):
     severity: int
     topic: str
     text: str
+
+    @property
+    def clock(self) -> str:
+        """The local time of day."""
+        return time.strftime("%H:%M:%S", time.localtime(self.time_ns // 10**9))
 
 
 class Board:

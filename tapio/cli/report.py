@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TextIO
 
@@ -92,8 +91,7 @@ def _sink(label: str, sink: Mapping[str, Any]) -> str:
 
 def sentence(event: Event) -> str:
     """An important row on one line."""
-    at = time.strftime("%H:%M:%S", time.localtime(max(0, min(event.time_ns // 10**9, 2**40))))
-    return f"{at} {severity(event.severity):<5} {event.topic} {event.text}"
+    return f"{event.clock} {severity(event.severity):<5} {event.topic} {event.text}"
 
 
 async def report(display: Display, status: Callable[[], Mapping[str, Any]]) -> None:

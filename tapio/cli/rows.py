@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tapio.cli.terminal import escaped
@@ -43,8 +43,18 @@ def values(column: Column) -> list[Any]:
     return found  # type: ignore[no-any-return]
 
 
+def texts(column: Column) -> list[str]:
+    """``column`` as cells; coded text is worked on once a distinct text."""
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+        return list(map(str, column.tolist()))
+    if not isinstance(column, np.ndarray) and isinstance(column.type, pa.DictionaryType):
+        cells = [*map(cell, values(column.dictionary)), ""]
+        return [cells[i] for i in column.indices.fill_null(-1).to_pylist()]
+    return list(map(cell, values(column)))
+
+
 def described(batch: Batch) -> Iterator[str]:
-    """One line a row: ``name=value`` for what is not common to all rows, nor empty.
+    """One line a row: ``name=value`` for what is not common to all rows, nor empty text.
 
     Text comes first: it says more, and lines are cut at the terminal's edge.
     """
@@ -52,10 +62,10 @@ def described(batch: Batch) -> Iterator[str]:
     common = {f.name for f in (*COMMON, WEIGHT)}
     names = [name for name in wide if name not in common]
     names.sort(key=lambda name: isinstance(wide[name], np.ndarray))
-    columns = [values(wide[name]) for name in names]
+    columns = [texts(wide[name]) for name in names]
     for row in range(wide.rows):
         cells = ((name, column[row]) for name, column in zip(names, columns, strict=True))
-        yield " ".join(f"{name}={cell(value)}" for name, value in cells if value not in (None, ""))
+        yield " ".join(f"{name}={text}" for name, text in cells if text)
 
 
 def cell(value: object) -> str:
@@ -70,13 +80,10 @@ def cell(value: object) -> str:
     return escaped(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
 
 
-def moment(time_ns: int) -> str:
-    """Nanoseconds since 1970 as UTC to the microsecond; the number itself beyond year 9999."""
-    try:
-        at = datetime.fromtimestamp(time_ns // 10**9, UTC)
-    except (OverflowError, ValueError, OSError):
-        return str(time_ns)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{time_ns % 10**9 // 1000:06}Z"
+def moments(times_ns: npt.NDArray[np.int64]) -> list[str]:
+    """Nanoseconds since 1970 as UTC to the microsecond; the least of all numbers is ``NaT``."""
+    written = np.datetime_as_string(times_ns.astype("M8[ns]"), unit="us", timezone="UTC")
+    return written.tolist()  # type: ignore[no-any-return]
 
 
 def severity(number: int) -> str:

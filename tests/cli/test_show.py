@@ -170,13 +170,15 @@ def test_a_file_without_a_topic_is_shown(show: Show, tmp_path: Path) -> None:
 
 
 def test_absurd_times_are_shown_as_they_are(show: Show, tmp_path: Path) -> None:
-    """A time that no calendar has is a number; one before 1970 is a date."""
-    batch = counting("x.y", 2)
-    times = np.array([np.iinfo(np.int64).min, np.iinfo(np.int64).max])
+    """The first and the last time there can be are dates, and numpy's "not a time" is told."""
+    batch = counting("x.y", 3)
+    least = np.iinfo(np.int64).min
+    times = np.array([least, least + 1, np.iinfo(np.int64).max])
     (tmp_path / "a.arrows").write_bytes(
         encode([batch.with_columns({batch.schema["time_ns"]: times})])
     )
     code, out, _ = show(tmp_path / "a.arrows")
     assert code == 0
-    assert "1677-09-21" in out
-    assert "2262-04-11" in out
+    assert "\nNaT " in out
+    assert "\n1677-09-21T00:12:43.145224Z " in out
+    assert "\n2262-04-11T23:47:16.854775Z " in out
