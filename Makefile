@@ -4,8 +4,8 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
-TOOLCHAIN := $(VENV)/.toolchain
-COLLECTOR := $(VENV)/.collector
+# What bpf/ is compiled with and the kernel tests load; an error names what is missing.
+TOOLCHAIN := .ci/packages clang llvm libbpf-dev libbpf1
 JOBS ?= 2
 NAME ?=
 ARGS ?=
@@ -22,20 +22,13 @@ setup: $(READY)
 $(READY): pyproject.toml .ci/setup .ci/packages
 	@.ci/setup
 
-# What bpf/ is compiled with, and what the kernel tests load: errors name what is missing.
-$(TOOLCHAIN): .ci/packages | $(READY)
-	@.ci/packages clang llvm libbpf-dev libbpf1
-	@touch $@
-
-# The OpenTelemetry Collector that the system tests start: built once, from its Go modules.
-$(COLLECTOR): .ci/collector.sh | $(READY)
-	@.ci/collector.sh
-	@touch $@
-
 run: $(READY)
 	@$(PY) -m tapio $(ARGS)
 
-test: $(READY) $(TOOLCHAIN) $(COLLECTOR)
+# The OpenTelemetry Collector that tests start is built once, from its Go modules.
+test: $(READY)
+	@$(TOOLCHAIN)
+	@.ci/collector.sh >/dev/null
 	@$(PY) -m pytest -q -n $(JOBS) --dist loadgroup $(ARGS)
 
 check: $(READY)
@@ -48,7 +41,8 @@ check: $(READY)
 bench: $(READY)
 	@$(PY) -m benchmarks $(NAME) $(ARGS)
 
-bpf: $(READY) $(TOOLCHAIN)
+bpf: $(READY)
+	@$(TOOLCHAIN)
 	@$(MAKE) --no-print-directory -C bpf PYTHON=$(CURDIR)/$(PY)
 
 clean:

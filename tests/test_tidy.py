@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 Checker: TypeAlias = Callable[[str, str], list[str]]
 
-FUNCTION_LINES, FILE_LINES = 70, 400
+FUNCTION_LINES, FILE_LINES, TEST_FILE_LINES = 70, 400, 500
 """No function and no file is longer; the medians below are what we aim at."""
 MEDIAN_FUNCTION, MEDIAN_FILE = 15, 250
 
@@ -65,8 +65,8 @@ def long_functions(source: str, file: str) -> list[str]:
 
 def long_files(source: str, file: str) -> list[str]:
     """A file over the limit."""
-    lines = source.count("\n")
-    return [f"{file}: {lines} lines, more than {FILE_LINES}"] if lines > FILE_LINES else []
+    lines, most = source.count("\n"), TEST_FILE_LINES if file[:6] == "tests/" else FILE_LINES
+    return [f"{file}: {lines} lines, more than {most}"] if lines > most else []
 
 
 def unfinished(source: str, file: str) -> list[str]:
@@ -178,6 +178,7 @@ def headings(markdown: str) -> set[str]:
 PLANTED: list[tuple[Checker, str, str]] = [
     (long_functions, "tapio/x.py", "def f():\n" + "    a = 1\n" * FUNCTION_LINES),
     (long_files, "tapio/x.py", "a = 1\n" * (FILE_LINES + 1)),
+    (long_files, "tests/test_x.py", "a = 1\n" * (TEST_FILE_LINES + 1)),
     (unfinished, "tapio/x.py", "a = 1  # TO" + "DO: more"),
     (machine_paths, "README.md", "cd /ro" + "ot/tapio"),
     (machine_paths, "Makefile", "\tcat /ho" + "me/me/x"),
