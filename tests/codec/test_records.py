@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapio.codec.records import Records
@@ -84,6 +84,7 @@ def test_every_kind_of_field_becomes_columns() -> None:
     assert columns["line"].type == Field("c", "string").arrow
 
 
+@settings(deadline=None)
 @given(st.integers(0, 5), st.binary(min_size=1, max_size=300))
 def test_any_bytes_make_a_batch(count: int, data: bytes) -> None:
     """Whatever a record holds, its columns are of the types that its fields say."""
