@@ -101,10 +101,12 @@ def test_nothing_is_imported_before_it_is_asked_for() -> None:
     """Listing the names, and loading one stage, import no other stage's module."""
     code = (
         "import sys; from tapio.registry import Registry; r = Registry.installed()\n"
-        "r.names('sink'); print([m for m in sys.modules if m.startswith('tapio.sinks')])"
+        "def loaded(): return [m for m in sys.modules if m.startswith(('tapio.s', 'tapio.o'))]\n"
+        "r.names('sink'); print(loaded())\n"
+        "r.get('sink', 'file'); print('tapio.sinks.otlp' in loaded())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout == "[]\nFalse\n"
 
 
 def test_unknown_names_the_near_ones() -> None:
