@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tapio import telemetry
 from tapio.model.plan import Plan
 from tapio.telemetry import MAX_SERIES, METRICS, observe
 from tests.cli.statuses import branch, sink, source, status
@@ -96,6 +97,23 @@ def test_the_values_are_those_of_the_status(reader: InMemoryMetricReader) -> Non
     assert value(points, "tapio_stage_out_rows", stage="adaptive") == 1_000
 
 
+def test_every_account_is_a_metric(reader: InMemoryMetricReader) -> None:
+    """Both sides of rules 2 and 3, each account under its own name."""
+    ways = ("taken", "filtered", "sampled_out", "absorbed", "dead_lettered", "returned", "held")
+    trunk = source(**{way: 100 + n for n, way in enumerate(ways)}, passed=1)
+    ways = ("passed", "recovered", "skipped", "refused", "dead_lettered", "returned", "held")
+    end = branch(**{way: 200 + n for n, way in enumerate(ways)}, delivered=2)
+    said = status(sources={"process": trunk}, sinks={"file": sink({"process": end})})
+    observed(reader, Board(said))
+    points = collected(reader)
+    for account in trunk.keys() - {"dropped", "imbalance"}:
+        name = f"tapio_source_{account}_rows"
+        assert value(points, name, source="process") == trunk[account]
+    for account in end.keys() - {"dropped", "imbalance"}:
+        name = f"tapio_sink_{account}_rows"
+        assert value(points, name, sink="file", source="process") == end[account]
+
+
 def test_failures_are_zero_before_the_first(reader: InMemoryMetricReader) -> None:
     """Every failure counter has a series before anything has failed."""
     said = status(
@@ -142,18 +160,18 @@ def test_one_collection_reads_the_status_once(reader: InMemoryMetricReader) -> N
 
 
 def test_two_threads_that_collect_do_not_share_a_turn() -> None:
-    """A reader on another thread begins its own collection."""
-    board = Board(status())
-    here, there = InMemoryMetricReader(), InMemoryMetricReader()
-    provider = MeterProvider([here, there], shutdown_on_exit=False)
-    observe(provider.get_meter("tapio"), board)
-    thread = threading.Thread(target=there.collect)
-    here.collect()
+    """A reader that begins on another thread takes nothing from under the first one's feet."""
+    board = Board(status(imbalance=1))
+    reading = telemetry._Reading(board)
+    assert reading("a")["imbalance"] == 1
+    board.said = status(imbalance=2)
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(reading("a")["imbalance"]))
     thread.start()
     thread.join()
-    here.collect()
-    assert board.asked == 3
-    provider.shutdown()
+    assert found == [2]
+    assert reading("b")["imbalance"] == 1
+    assert reading("a")["imbalance"] == 2
 
 
 def test_labels_are_bounded(reader: InMemoryMetricReader) -> None:

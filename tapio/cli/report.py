@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TextIO
 
@@ -13,6 +14,9 @@ from tapio.cli.terminal import escaped, silence
 
 EVERY_S = 5.0
 """Between two lines; a log that is kept grows by 2 MB a day."""
+
+GONE = (errno.EPIPE, errno.EIO)
+"""What writing raises once the reader of a pipe, or the terminal, has gone."""
 
 FIRST_S = 1.0
 """Until the first line: soon enough to see that it runs."""
@@ -95,15 +99,19 @@ def sentence(event: Event) -> str:
 
 
 async def report(display: Display, status: Callable[[], Mapping[str, Any]]) -> None:
-    """Show how things stand, again and again; returns once nobody can see it any more."""
+    """Show how things stand, again and again; returns once nobody can see it any more.
+
+    A full disk is no such reason: the next line may find room.
+    """
     pause = min(FIRST_S, display.every_s)
-    try:
-        while True:
-            await asyncio.sleep(pause)
+    while True:
+        await asyncio.sleep(pause)
+        pause = display.every_s
+        try:
             display.show(status())
-            pause = display.every_s
-    except OSError:
-        return
+        except OSError as error:
+            if error.errno in GONE:
+                return
 
 
 def closing(out: TextIO, lines: Iterator[str]) -> None:

@@ -20,9 +20,13 @@ from tests.cli.statuses import branch, sink, source, status
 def test_both_sides_of_every_account_are_shown(width: int) -> None:
     """Each source and each (sink, source) has a column in which both sides add up."""
     said = status()
-    said["sources"]["network"] = source(taken=123_456_789, dropped={"engine/memory": 77})
-    passed = branch(passed=123_456_712)
-    said["sinks"]["file"]["sources"]["network"] = passed
+    ways = {"dead_lettered": 4, "returned": 5, "held": 6}
+    said["sources"]["network"] = source(
+        taken=123_456_789, filtered=1, sampled_out=2, absorbed=3, dropped={"a/b": 77}, **ways
+    )
+    said["sinks"]["file"]["sources"]["network"] = branch(
+        passed=123_456_691, recovered=7, skipped=8, refused=9, dropped={"a": 1, "b": 2}, **ways
+    )
     lines = list(page(said, width))
     assert all(len(line) <= width for line in lines if not line.startswith(("dropped", "sink ")))
     seen = 0

@@ -30,7 +30,9 @@ def test_a_machine_gets_json_lines(
     try:
         raise ConnectionError("refused\nby peer")
     except ConnectionError:
-        logger.warning("no %s", "answer", exc_info=True, extra={"sink": "otlp", "message_id": 7})
+        logger.warning(
+            "no %s", "answer", exc_info=True, extra={"sink": "otlp", "id": 7, "severity": "odd"}
+        )
     logs.remove(handler)
     said = json.loads(capsys.readouterr().err)
     assert said["time"].endswith("Z")
@@ -41,7 +43,7 @@ def test_a_machine_gets_json_lines(
         "message": "no answer",
         "error": {"type": "ConnectionError", "message": "refused\nby peer"},
         "sink": "otlp",
-        "message_id": 7,
+        "id": 7,
     }
 
 

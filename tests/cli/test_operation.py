@@ -44,6 +44,20 @@ def test_nobody_need_read_the_errors(start: Start, config: Path) -> None:
     assert figures(out, "imbalance") == [0, 0]
 
 
+def test_a_full_disk_for_what_it_says_is_no_reason_to_stop(
+    start: Start, config: Path, tmp_path: Path
+) -> None:
+    """The rows go on to where they should; only the lines are lost."""
+    with Path("/dev/full").open("w") as full:
+        process = start("run", "-c", config, "--for", "2s", "--listen", "off", stdout=full)
+        began = time.monotonic()
+        code, _, err = ended(process)
+    assert code == 0
+    assert time.monotonic() - began > 2
+    assert "Traceback" not in err
+    assert list((tmp_path / "out").glob("*.arrows"))
+
+
 def test_quiet_says_nothing(start: Start, config: Path) -> None:
     """No line, no ledger, no log below warning; and no sink for a display."""
     words = ("run", "-c", config, "--for", "500ms", "--listen", "off", "--quiet")
