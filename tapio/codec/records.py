@@ -8,7 +8,7 @@ with an underscore are padding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,66 +38,65 @@ class _Place(NamedTuple):
 class Records:
     """How the rows of one struct become columns: made once a topic, used at every drain."""
 
-    def __init__(self, dtype: np.dtype[Any], known: Schema | None = None) -> None:
-        """``known`` describes the columns that it names; others describe themselves."""
-        self.dtype = dtype
-        places = list(_places(dtype, "", 0, {f.name: f for f in known.fields} if known else {}))
-        self._numbers = [p for p in places if p.field.type in NUMBERS]
-        self._texts = [p for p in places if p.field.type not in NUMBERS]
-        end = max((p.offset + p.dtype.itemsize for p in self._numbers), default=0)
-        self._head = _head(dtype, end) if 0 < 2 * end < dtype.itemsize else None
+    def __init__(
+        self, dtype: np.dtype[Any], known: Schema | None = None, skip: Collection[str] = ()
+    ) -> None:
+        """``known`` describes the columns that it names; others describe themselves.
+
+        Fields in ``skip`` are no columns, but ``numbers`` has them.
+        """
+        described = {f.name: f for f in known.fields} if known else {}
+        places = list(_places(dtype, "", 0, described))
+        numbers = [p for p in places if p.field.type in NUMBERS]
+        end = max((p.offset + p.dtype.itemsize for p in numbers), default=0)
+        self._copied = 0 < 2 * end < dtype.itemsize
+        self._flat = _flat(numbers, end if self._copied else dtype.itemsize)
+        self._numbers = [p for p in numbers if p.field.name not in skip]
+        self._texts = [p for p in places if p not in numbers and p.field.name not in skip]
+        self._foreign = [p for p in self._numbers if not p.dtype.isnative]
 
     @property
     def fields(self) -> tuple[Field, ...]:
         """The columns that ``columns`` gives, numbers first."""
         return tuple(p.field for p in (*self._numbers, *self._texts))
 
-    def head(self, rows: Rows) -> Rows:
-        """``rows``, of which it is enough to keep what stands in front of long texts.
+    def numbers(self, rows: Rows) -> Rows:
+        """``rows`` with a field for each number, nested or not, by its column's name.
 
-        That is copied out, 3 ns a row, so that a batch does not keep its texts twice.
+        Where long texts follow, the numbers are copied out, 3 ns a row, so that a batch does
+        not keep its texts twice.
         """
-        if self._head is None:
-            return rows
-        return rows.getfield(f"V{self._head.itemsize}", 0).copy().view(self._head)
+        if not self._copied:
+            return rows.view(self._flat)
+        return rows.getfield(f"V{self._flat.itemsize}", 0).copy().view(self._flat)
 
-    def columns(
-        self, rows: Rows, head: Rows, skip: frozenset[str] = frozenset()
-    ) -> tuple[dict[str, Column], int]:
-        """The columns of ``rows`` but ``skip``, and how many texts had invalid UTF-8.
+    def columns(self, rows: Rows, numbers: Rows) -> tuple[dict[str, Column], int]:
+        """The columns of ``rows``, and how many texts had invalid UTF-8.
 
-        ``head`` is ``head(rows)``, which the numbers are views of.
+        ``numbers`` is ``numbers(rows)``, which the number columns are views of.
         """
-        columns: dict[str, Column] = {}
-        for place in self._numbers:
-            if place.field.name not in skip:
-                columns[place.field.name] = _number(head, place)
+        columns: dict[str, Column] = {p.field.name: numbers[p.field.name] for p in self._numbers}
+        for place in self._foreign:
+            column = numbers[place.field.name]
+            columns[place.field.name] = column.astype(column.dtype.newbyteorder("="))
         replaced = 0
         for place in self._texts:
-            if place.field.name not in skip:
-                made = _text(rows.getfield(place.dtype, place.offset), place.field.type)
-                columns[place.field.name] = made.column
-                replaced += made.replaced
+            made = _text(rows.getfield(place.dtype, place.offset), place.field.type)
+            columns[place.field.name] = made.column
+            replaced += made.replaced
         return columns, replaced
 
 
-def _head(dtype: np.dtype[Any], end: int) -> np.dtype[Any]:
-    """The fields of ``dtype`` that lie within its first ``end`` bytes."""
-    within = {n: f for n, f in (dtype.fields or {}).items() if f[1] + f[0].itemsize <= end}
+def _flat(numbers: Sequence[_Place], size: int) -> np.dtype[Any]:
+    """A dtype of ``size`` bytes with one field a number."""
     made: Any = {
-        "names": list(within),
-        "formats": [f[0] for f in within.values()],
-        "offsets": [f[1] for f in within.values()],
-        "itemsize": end,
+        "names": [p.field.name for p in numbers],
+        "formats": [p.dtype for p in numbers],
+        "offsets": [p.offset for p in numbers],
+        "itemsize": size,
     }
-    head: np.dtype[Any] = np.dtype(made)
-    return head
-
-
-def _number(rows: Any, place: _Place) -> npt.NDArray[Any]:
-    column: npt.NDArray[Any] = rows.getfield(place.dtype, place.offset)
-    native = place.dtype.newbyteorder("=")
-    return column if column.dtype == native else column.astype(native)
+    flat: np.dtype[Any] = np.dtype(made)
+    return flat
 
 
 def _text(column: npt.NDArray[Any], type: str) -> text.Texts:

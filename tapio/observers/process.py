@@ -108,42 +108,43 @@ def wanted(btf: Btf, offset: Callable[[], int]) -> list[Wanted]:
     """The topics of the object, in the order of its own enum; ``offset`` is boot → wall time."""
     exec_, exit_ = btf.dtype("process_exec"), btf.dtype("process_exit")
     return [
-        Wanted(EXEC, "ring_exec", exec_, _exec_rows(Records(exec_, EXEC), offset)),
-        Wanted(EXIT, "ring_exit", exit_, _exit_rows(Records(exit_, EXIT), offset)),
+        Wanted(EXEC, "ring_exec", exec_, _exec_rows(exec_, offset)),
+        Wanted(EXIT, "ring_exit", exit_, _exit_rows(exit_, offset)),
     ]
 
 
-_NO_COLUMN = frozenset(("boot_ns", "generation", "sample_n"))
+_INSIDE = ("boot_ns", "generation", "sample_n")  # fields of each record that are no columns
 
 
-def _exec_rows(records: Records, offset: Callable[[], int]) -> Callable[[Any], Made]:
-    skip = _NO_COLUMN | {"argv", "argv_kept", "file", "file_kept"}
+def _exec_rows(dtype: np.dtype[Any], offset: Callable[[], int]) -> Callable[[Any], Made]:
+    records = Records(dtype, EXEC, {*_INSIDE, "argv", "argv_kept", "file", "file_kept"})
 
     def make(rows: Any) -> Made:
-        head = records.head(rows)
-        columns, replaced = records.columns(rows, head, skip)
-        kept = head["argv_kept"]
-        lengths = kept - ((kept == head["argv_bytes"]) & (kept > 0))  # without the last NUL
-        argv, file = strings(rows["argv"], lengths), names(rows["file"], head["file_kept"])
+        numbers = records.numbers(rows)
+        columns, replaced = records.columns(rows, numbers)
+        kept = numbers["argv_kept"]
+        lengths = kept - ((kept == numbers["argv_bytes"]) & (kept > 0))  # without the last NUL
+        argv, file = strings(rows["argv"], lengths), names(rows["file"], numbers["file_kept"])
         columns["argv"], columns["file"] = argv.column, file.column
-        columns["time_ns"] = _wall(head, offset)
+        columns["time_ns"] = _wall(numbers, offset)
         return Made(columns, replaced + argv.replaced + file.replaced)
 
     return make
 
 
-def _exit_rows(records: Records, offset: Callable[[], int]) -> Callable[[Any], Made]:
-    skip = _NO_COLUMN | {"peak_rss_pages"}
+def _exit_rows(dtype: np.dtype[Any], offset: Callable[[], int]) -> Callable[[Any], Made]:
+    records = Records(dtype, EXIT, {*_INSIDE, "peak_rss_pages"})
 
     def make(rows: Any) -> Made:
-        columns, replaced = records.columns(rows, rows, skip)
-        columns["time_ns"] = _wall(rows, offset)
-        columns["lifetime_ns"] = rows["boot_ns"] - rows["start_ns"]
-        columns["peak_rss"] = rows["peak_rss_pages"] * np.uint64(mmap.PAGESIZE)
+        numbers = records.numbers(rows)
+        columns, replaced = records.columns(rows, numbers)
+        columns["time_ns"] = _wall(numbers, offset)
+        columns["lifetime_ns"] = numbers["boot_ns"] - numbers["start_ns"]
+        columns["peak_rss"] = numbers["peak_rss_pages"] * np.uint64(mmap.PAGESIZE)
         return Made(columns, replaced)
 
     return make
 
 
 def _wall(rows: Any, offset: Callable[[], int]) -> Any:
-    return rows["boot_ns"].astype(np.int64) + offset()
+    return rows["boot_ns"].view(np.int64) + offset()

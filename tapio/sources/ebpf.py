@@ -93,10 +93,10 @@ class Ebpf(Source, frozen=True, tag="ebpf"):
         has_severity = any(field.name == SEVERITY.name for field in records.fields)
 
         def make(rows: Any) -> Made:
-            head = records.head(rows)
-            columns, replaced = records.columns(rows, head)
+            numbers = records.numbers(rows)
+            columns, replaced = records.columns(rows, numbers)
             if timed:
-                columns["time_ns"] = head[timed].astype(np.int64) + offset.ns()
+                columns["time_ns"] = numbers[timed].view(np.int64) + offset.ns()
             else:
                 columns["time_ns"] = np.full(len(rows), cx.clock.time_ns(), np.int64)
             if not has_severity:

@@ -42,7 +42,7 @@ def rows_of(count: int, data: bytes = b"") -> Any:
 def columns_of(rows: Any, known: Schema | None = None) -> dict[str, Any]:
     """All its columns."""
     records = Records(rows.dtype, known)
-    return records.columns(rows, records.head(rows))[0]
+    return records.columns(rows, records.numbers(rows))[0]
 
 
 def test_every_kind_of_field_becomes_columns() -> None:
@@ -90,7 +90,7 @@ def test_any_bytes_make_a_batch(count: int, data: bytes) -> None:
     """Whatever a record holds, its columns are of the types that its fields say."""
     rows = rows_of(count, data)
     records = Records(DTYPE)
-    columns, _ = records.columns(rows, records.head(rows))
+    columns, _ = records.columns(rows, records.numbers(rows))
     common = {"time_ns": "int64", "seq": "uint64", "severity": "uint8"}
     columns |= {name: np.zeros(count, type) for name, type in common.items()}
     batch = Batch(Schema("t", (*COMMON, *records.fields)), columns)
@@ -115,11 +115,14 @@ def test_numbers_are_views_unless_long_texts_would_be_kept_with_them() -> None:
 
 
 def test_fields_that_are_skipped_cost_nothing() -> None:
-    """A field that the caller makes itself is not made twice."""
-    records = Records(DTYPE)
+    """A field that the caller makes itself is not made twice; a number can still be read."""
+    records = Records(DTYPE, skip=("line", "n"))
     rows = rows_of(1)
-    columns, _ = records.columns(rows, rows, frozenset(("line", "n")))
+    numbers = records.numbers(rows)
+    columns, _ = records.columns(rows, numbers)
     assert {"line", "n"}.isdisjoint(columns)
+    assert {"line", "n"}.isdisjoint(field.name for field in records.fields)
+    assert numbers["n"].tolist() == [0]
 
 
 @pytest.mark.parametrize("broken", [b"\xff", b"ok\xc3"])
@@ -128,4 +131,4 @@ def test_replaced_texts_are_counted(broken: bytes) -> None:
     rows = rows_of(2)
     rows["comm"][0] = rows["line"][1] = broken
     records = Records(DTYPE)
-    assert records.columns(rows, records.head(rows))[1] == 2
+    assert records.columns(rows, records.numbers(rows))[1] == 2
