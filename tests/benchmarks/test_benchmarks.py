@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from benchmarks.result import compared
+from benchmarks import hops
+from benchmarks.__main__ import main
+from benchmarks.result import Failed, compared
+from tapio import Batch, Context, Rejected, Sink, Write
 
 ROOT = Path(__file__).parent.parent.parent
 KEYS = ["bench", "case", "value", "unit", "baseline", "ratio"]
@@ -50,6 +55,35 @@ def test_a_ratio_above_one_means_tapio_is_better() -> None:
     assert more.ratio == 4.0
     with pytest.raises(ValueError, match="starts with 'tapio'"):
         list(compared("b", "rows/s", {"ours": 1.0}, {"slow": 2.0}))
+
+
+class Refusing(Sink, frozen=True, tag="blackhole"):
+    """A sink that takes nothing."""
+
+    @asynccontextmanager
+    async def open(self, cx: Context) -> AsyncIterator[Write]:
+        """Open it."""
+
+        async def write(batch: Batch) -> None:
+            raise Rejected("no")
+
+        yield write
+
+
+def test_figures_of_lost_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipeline that does not deliver every row gives no figure."""
+    monkeypatch.setattr(hops, "Blackhole", Refusing)
+    with pytest.raises(Failed, match="0 of 8192 rows delivered"):
+        hops.pipeline(2, fuse=False)
+
+
+def test_a_failed_benchmark_exits_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reason is one line, and the exit code says that the figures do not count."""
+    monkeypatch.setattr(hops, "Blackhole", Refusing)
+    assert main(["hops", "--quick"]) == 1
+    assert capsys.readouterr().err.startswith("failed: 0 of ")
 
 
 def test_an_unknown_benchmark_is_a_usage_error() -> None:
