@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tapio.codec.btf import Btf
+from tapio.kernel.consumer import Consumer, is_needed
 from tapio.kernel.counts import Account, Counts, configure
 from tapio.kernel.object import Object
 from tapio.kernel.reader import Made, Reader, Topic
@@ -62,9 +63,15 @@ async def reading(
 def _mapped(object: Object, wanted: Sequence[Wanted], size: int, stack: ExitStack) -> list[Topic]:
     slabs = Slabs()
     topics = []
-    for schema, ring, dtype, make in wanted:
-        mapped = Ring(Mapped(object.fd(ring), size), dtype, slabs)
-        topics.append(Topic(schema, stack.enter_context(mapped), make, size // WAKEUP_SHARE))
+    for schema, name, dtype, make in wanted:
+        fd = object.fd(name)
+        ring: Ring | Consumer
+        if is_needed():
+            ring = Consumer(fd, size, dtype)
+        else:
+            ring = Ring(Mapped(fd, size), dtype, slabs)
+        stack.enter_context(ring)
+        topics.append(Topic(schema, ring, make, size // WAKEUP_SHARE))
     return topics
 
 

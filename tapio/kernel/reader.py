@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tapio.kernel.consumer import Consumer
 from tapio.kernel.ring import Ring
 from tapio.model.batch import Batch
 from tapio.model.columns import Column
@@ -46,7 +47,7 @@ class Topic:
     """One ring and what its rows become; counts what was taken."""
 
     schema: Schema
-    ring: Ring
+    ring: Ring | Consumer
     make: Callable[[npt.NDArray[Any]], Made]
     threshold: int
     """Unread bytes from which it is drained without waiting."""

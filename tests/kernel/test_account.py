@@ -27,6 +27,13 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("objects")
 
 
+@pytest.fixture(params=["mapped", "libbpf"], autouse=True)
+def consumer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test here runs on the mapped ring and on libbpf's consumer."""
+    monkeypatch.setenv("TAPIO_RING", request.param)
+    return str(request.param)
+
+
 def pids(said: Said) -> list[int]:
     """The rows' numbers, in order."""
     return [int(pid) for batch in said.batches for pid in batch["pid"]]

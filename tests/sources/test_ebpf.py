@@ -88,8 +88,12 @@ async def rows_of(source: Ebpf) -> tuple[int, list[dict[str, Any]], dict[str, in
     return pids[0], said.rows(topic), said.accounts[topic]
 
 
-async def test_every_field_is_typed(mine: str) -> None:
+@pytest.mark.parametrize("consumer", ["mapped", "libbpf"])
+async def test_every_field_is_typed(
+    mine: str, consumer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nested structs, arrays, enums, unions, text; and records of another length are counted."""
+    monkeypatch.setenv("TAPIO_RING", consumer)
     pid, rows, account = await rows_of(Ebpf(mine, record="my_event", time="at"))
     (row,) = [row for row in rows if row["pid"] == pid]
     at = row.pop("at")
