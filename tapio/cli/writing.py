@@ -86,12 +86,11 @@ class Ndjson:
 
 
 def aligned(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """``rows`` with the columns of ``schema``, in its order and of its types."""
+    """``rows`` with the columns of ``schema``, in its order and cast to its types."""
     columns = []
     for field in schema:
         if field.name in rows.schema.names:
-            column = rows.column(field.name)
-            columns.append(column if column.type == field.type else column.cast(field.type))
+            columns.append(rows.column(field.name))
         else:
             columns.append(pa.nulls(rows.num_rows, field.type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)

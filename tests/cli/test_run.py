@@ -38,6 +38,14 @@ def test_a_run_ends_with_a_ledger_that_balances(
     assert len(shown.splitlines()) == taken
 
 
+def test_every_account_stands_there_from_the_start(start: Start, config: Path) -> None:
+    """A source that gave nothing has taken 0, and 0 were delivered."""
+    words = ("--set", "sources.0.rate=0.001", "--for", "200ms", "--listen", "off")
+    code, out, err = ended(start("run", "-c", config, *words))
+    assert code == 0, err
+    assert figures(out, "taken") == figures(out, "delivered") == [0]
+
+
 def test_a_drain_ends_at_its_deadline(start: Start, stuck: Path) -> None:
     """Rows that cannot be delivered in time are counted, not forgotten; exit 0."""
     words = ("--set", "settings.drain_s=0.5", "--for", "500ms", "--listen", "off")
