@@ -64,15 +64,16 @@ def _mapped(object: Object, wanted: Sequence[Wanted], size: int, stack: ExitStac
     slabs = Slabs()
     topics = []
     for schema, name, dtype, make in wanted:
-        fd = object.fd(name)
-        ring: Ring | Consumer
-        if is_needed():
-            ring = Consumer(fd, size, dtype)
-        else:
-            ring = Ring(Mapped(fd, size), dtype, slabs)
+        ring = _ring(object.fd(name), size, dtype, slabs)
         stack.enter_context(ring)
         topics.append(Topic(schema, ring, make, size // WAKEUP_SHARE))
     return topics
+
+
+def _ring(fd: int, size: int, dtype: np.dtype[Any], slabs: Slabs) -> Ring | Consumer:
+    if is_needed():
+        return Consumer(fd, size, dtype)
+    return Ring(Mapped(fd, size), dtype, slabs)
 
 
 def _configured(object: Object, size: int, config: Mapping[str, int]) -> Counts:

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import ctypes as c
 import errno
+import platform
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -135,7 +138,7 @@ class Object:
         """Put maps and programs into the kernel; the verifier's last lines are in the error."""
         for _, program, section in self._loaded():
             vmlinux.check_hook(program, section)
-        with logged() as lines:
+        with logged() as lines, _undisturbed():
             failed = library().bpf_object__load(self._handle)
         if failed:
             raise KernelError(self._refusal(-failed, lines))
@@ -185,6 +188,20 @@ class Object:
             library().bpf_object__close(handle)
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No signal reaches this thread meanwhile.
+
+    The verifier gives up with EAGAIN when one is pending, libbpf tries five times, and a parent
+    of many processes gets a SIGCHLD more often than that.
+    """
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+
+
 def _misses(fd: int) -> int:
     """bpf_prog_info.recursion_misses (Linux 5.12 on), at byte 208 of the struct."""
     info = c.create_string_buffer(232)
@@ -199,7 +216,5 @@ def _synchronize() -> None:
 
     Its number is 324 on x86-64 and 283 on the architectures with the generic table.
     """
-    import platform
-
     number = 324 if platform.machine() == "x86_64" else 283
     c.CDLL(None).syscall(number, 1, 0, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +99,20 @@ def test_an_object_can_be_closed_twice() -> None:
     object.close()
     object.close()
     assert object.recursion_misses is not None
+
+
+def test_signals_do_not_disturb_loading() -> None:
+    """The verifier gives up when one is pending; another process sends them without end."""
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    sender = subprocess.Popen(["/bin/sh", "-c", f"while kill -USR1 {os.getpid()}; do :; done"])
+    try:
+        for _ in range(3):
+            loaded(OBJECT)
+    finally:
+        sender.kill()
+        sender.wait()
+        signal.signal(signal.SIGUSR1, before)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 def test_the_arguments_of_a_tracepoint_are_counted() -> None:
