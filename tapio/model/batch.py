@@ -27,7 +27,7 @@ class Batch:
     id given when a sink's batch is sealed (rule 16), empty before.
     """
 
-    __slots__ = ("_columns", "_size", "entities", "id", "rows", "schema")
+    __slots__ = ("_buffers", "_columns", "_size", "entities", "id", "rows", "schema")
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class Batch:
         self.rows = rows
         self.id = ""
         self._size = -1
+        self._buffers: dict[int, int] | None = None
 
     def _like(self, columns: dict[str, Column], rows: int, schema: Schema | None = None) -> Batch:
         """A batch of already checked columns, of this one's schema and entities."""
@@ -109,7 +110,9 @@ class Batch:
 
     def buffers(self) -> dict[int, int]:
         """Bytes by address of every memory block that this batch keeps alive."""
-        return {a: n for c in self._columns.values() for a, n in col.buffers(c)}
+        if self._buffers is None:  # some 100 µs, and asked again at every tick
+            self._buffers = {a: n for c in self._columns.values() for a, n in col.buffers(c)}
+        return self._buffers
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Batch:
         """The rows for which ``mask`` (bool, one a row) is True; this batch if that is all."""
