@@ -25,6 +25,8 @@ from tapio.model.stage import Context, Lookup, Stateful
 from tapio.sample.adaptive import Adaptive
 
 CGROUPS = 300
+RESOURCE = {"service.instance.id": "bench"}
+"""The same in every process, so that what two of them send can be compared."""
 ROWS = 8192
 """Rows of a batch: what the OTLP sink takes by default, and two full drains."""
 SEEDS = (1, 2, 3, 4)
@@ -54,19 +56,25 @@ class Line:
 
 
 @asynccontextmanager
-async def line(topic: str, argv: Sequence[bytes] = (b"/usr/bin/true\0",)) -> AsyncIterator[Line]:
-    """The line for ``topic``, with ``CGROUPS`` containers below a host root of its own."""
-    with host() as root:
-        cx = context(root)
-        ids = [d.stat().st_ino for d in root.rglob("*.scope")]
-        rings = [filled(topic, ROWS, cgroups=ids, argv=argv, seed=seed) for seed in SEEDS]
-        async with Cgroup().open(cx) as known:
-            yield Line(cx, rings, cast(Lookup, known))
+async def line(
+    root: Path, topic: str, argv: Sequence[bytes] = (b"/usr/bin/true\0",)
+) -> AsyncIterator[Line]:
+    """The line for ``topic`` on the host at ``root``."""
+    cx = context(root)
+    async with Cgroup().open(cx) as known:
+        yield Line(cx, rings(root, topic, argv), cast(Lookup, known))
+
+
+def rings(root: Path, topic: str, argv: Sequence[bytes] = (b"/usr/bin/true\0",)) -> list[Filled]:
+    """A ring of ``ROWS`` records a seed, whose cgroups are those below ``root``."""
+    ids = [d.stat().st_ino for d in sorted(root.rglob("*.scope"))]
+    return [filled(topic, ROWS, cgroups=ids, argv=argv, seed=seed) for seed in SEEDS]
 
 
 def context(root: Path) -> Context:
     """What the engine gives to a stage."""
-    plan = Plan("bench", (), (), (), Settings(host_root=str(root), state_dir=str(root)))
+    settings = Settings(host_root=str(root), state_dir=str(root), resource=RESOURCE)
+    plan = Plan("bench", (), (), (), settings)
     return contexts(
         plan,
         clock=SystemClock(),

@@ -20,7 +20,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource
 
-from benchmarks.line import ROWS, Line, command_lines, line
+from benchmarks.line import ROWS, Line, command_lines, host, line
 from benchmarks.records import decoded, entities, expected, level, rows
 from benchmarks.result import Failed, Result, compared, interleaved
 from tapio.codec.otlp import Encoder
@@ -40,8 +40,9 @@ def run(*, quick: bool = False) -> Iterable[Result]:
 
 async def _best(rounds: int) -> Mapping[str, float]:
     async with AsyncExitStack() as stack:
-        plain = await stack.enter_async_context(line("process.exit"))
-        argv = await stack.enter_async_context(line("process.exec", command_lines(ARGVS)))
+        root = stack.enter_context(host())
+        plain = await stack.enter_async_context(line(root, "process.exit"))
+        argv = await stack.enter_async_context(line(root, "process.exec", command_lines(ARGVS)))
         for one in (plain, argv):
             _check(one)
         measures = {
