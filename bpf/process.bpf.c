@@ -140,7 +140,10 @@ static __always_inline __u64 peak_rss(struct task_struct *task)
 	return now > (__s64)mm->hiwater_rss ? now : mm->hiwater_rss;
 }
 
-/* Threads gone, this one, and the leader where it went first and waits for the others. */
+/*
+ * Threads gone, this one, and the leader where it went first and waits for the others. What ran
+ * since the scheduler last looked, at its tick or at a switch, is not in it yet.
+ */
 static __always_inline __u64 cpu_time(struct task_struct *task)
 {
 	__u64 ns = task->signal->sum_sched_runtime + task->se.sum_exec_runtime;
@@ -197,4 +200,5 @@ int BPF_PROG(process_exit_live, struct task_struct *task)
 	return task->signal->live.counter == 0 ? process_ended(task) : 0;
 }
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+/* The kernel knows no "Apache-2.0 OR GPL-2.0"; loaded, the program is under the GPL. */
+char LICENSE[] SEC("license") = "GPL";

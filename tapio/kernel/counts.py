@@ -37,18 +37,23 @@ class Counts:
 
     def __init__(self, object: Object, btf: Btf) -> None:
         """Its layout comes from the object's BTF. Raises KernelError, DecodeError."""
+        self._object = object
         self._fd = object.fd("tapio_counts")
         self._dtype = btf.dtype("tapio_counts")
         self._cpus = check(library().libbpf_num_possible_cpus(), "cannot count the CPUs")
 
     def __call__(self, topic: int) -> dict[str, int]:
-        """The accounts of the topic numbered ``topic``, summed over all CPUs."""
+        """The accounts of the topic numbered ``topic``, summed over all CPUs.
+
+        Beside them ``recursion_misses``, which are of the whole object.
+        """
         values: Any = np.zeros(self._cpus, self._dtype)
         key = c.c_uint32(topic)
         address = values.__array_interface__["data"][0]
         done = library().bpf_map_lookup_elem(self._fd, c.byref(key), address)
         check(done, "cannot read tapio_counts")
-        return {account: int(values[account].sum()) for account in ACCOUNTS}
+        said = {account: int(values[account].sum()) for account in ACCOUNTS}
+        return said | {"recursion_misses": self._object.recursion_misses()}
 
 
 class Account:

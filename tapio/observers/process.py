@@ -33,10 +33,10 @@ PID = Field("pid", "uint32", attribute="process.pid", doc="Process id.")
 PARENT = Field("parent_pid", "uint32", attribute="process.parent_pid", doc="Its parent's id.")
 UID = Field("uid", "uint32", attribute="process.real_user.id", doc="Real user id.")
 START = Field(
-    "start_ns", "uint64", "ns", "process.start_boot_ns", "When the process began, since boot."
+    "start_ns", "uint64", "ns", "tapio.process.start", "When the process began, since boot."
 )
 CGROUP = Field(
-    "cgroup_id", "uint64", attribute="process.cgroup.id", doc="Its cgroup in the unified tree."
+    "cgroup_id", "uint64", attribute="tapio.cgroup.id", doc="Its cgroup in the unified tree."
 )
 COMM = Field("comm", "text", attribute="process.executable.name", doc="Name, at most 15 bytes.")
 
@@ -55,7 +55,7 @@ EXEC = Schema.of(
         attribute="process.command_line",
         doc="Arguments joined by spaces, 512 bytes of them at most.",
     ),
-    Field("argv_bytes", "uint32", "By", "process.command_line.size", "Whole length of argv."),
+    Field("argv_bytes", "uint32", "By", "tapio.process.argv.size", "Whole length of argv."),
 )
 EXIT = Schema.of(
     "process.exit",
@@ -66,11 +66,19 @@ EXIT = Schema.of(
     CGROUP,
     COMM,
     Field("exit_code", "uint8", attribute="process.exit.code", doc="Exit code; 0 if by a signal."),
-    Field("signal", "uint8", attribute="process.exit.signal", doc="Signal that ended it, or 0."),
-    Field("core", "bool", attribute="process.exit.core", doc="Whether it dumped core."),
-    Field("lifetime_ns", "uint64", "ns", "process.lifetime", "From its begin to its end."),
-    Field("cpu_ns", "uint64", "ns", "process.cpu.time", "CPU time, at most one tick too low."),
-    Field("peak_rss", "uint64", "By", "process.memory.peak", "Peak resident memory; 0 unknown."),
+    Field(
+        "signal", "uint8", attribute="tapio.process.exit.signal", doc="Signal that ended it, or 0."
+    ),
+    Field("core", "bool", attribute="tapio.process.exit.core", doc="Whether it dumped core."),
+    Field("lifetime_ns", "uint64", "ns", "tapio.process.lifetime", "From its begin to its end."),
+    Field(
+        "cpu_ns",
+        "uint64",
+        "ns",
+        "tapio.process.cpu",
+        "CPU time, a tick (1 to 10 ms) too low at most.",
+    ),
+    Field("peak_rss", "uint64", "By", "tapio.process.peak_rss", "Peak resident memory; 0 unknown."),
 )
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from tapio.kernel import reader
 from tapio.model.batch import Batch
@@ -94,6 +96,36 @@ async def test_a_sample_keeps_one_subject_of_n_and_every_error(objects: Path) ->
     assert account["taken"] - 300 == pytest.approx(1000, abs=150)
     assert account["sampled_out"] == 8300 - account["taken"]
     assert balanced(account)
+
+
+async def test_the_account_is_a_metric(objects: Path) -> None:
+    """Whoever collects sees each topic's accounts, and the last ones after the source is closed."""
+    metrics = InMemoryMetricReader()
+    cx = listening(Said(), meter=MeterProvider([metrics]).get_meter("test"))
+    async with producing(cx, objects, size=1 << 16) as (read, produce):
+        produce(700)
+        first, ticket = await read()
+        ticket.settle(Outcome.DONE)
+        live = points(metrics)
+    assert len(first) == 682
+    expected = {"fired": 700, "committed": 682, "lost": 18, "taken": 682, "recursion_misses": 0}
+    assert live == points(metrics)
+    assert expected.items() <= live.items()
+
+
+def points(metrics: InMemoryMetricReader) -> dict[str, int]:
+    """Account → rows of ``process.exit``."""
+    data = metrics.get_metrics_data()
+    assert data is not None
+    (metric,) = data.resource_metrics[0].scope_metrics[0].metrics
+    assert metric.name == "tapio_kernel_rows"
+    found = {}
+    for point in metric.data.data_points:
+        labels = dict(point.attributes or {})
+        if labels.pop("topic") == "process.exit":
+            found[str(labels.pop("account"))] = int(point.value)  # type: ignore[union-attr]
+            assert labels == {"pipeline": "test", "source": "stage"}
+    return found
 
 
 async def test_all_zero_is_inert(objects: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from tapio.kernel import vmlinux
 from tapio.observers.process import Process
-from tests.kernel.running import balanced, run
+from tests.kernel.running import Said, balanced, run
 
 pytestmark = pytest.mark.kernel
 
@@ -255,6 +255,23 @@ async def test_a_small_child_of_a_large_process_has_a_small_peak() -> None:
     said = await run(Process(), body)
     assert 0 < of(said.rows("process.exit"), pids[0])["peak_rss"] < 20 << 20
     assert len(large)
+
+
+async def test_two_pipelines_see_the_same_processes() -> None:
+    """Each has rings, counters and configuration of its own."""
+    pids: list[int] = []
+    both: list[Said] = []
+
+    async def one(source: Process) -> None:
+        both.append(await run(source, lambda: pids.extend(started("/bin/true") for _ in range(20))))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(one(Process()))
+        group.create_task(one(Process(argv_bytes=0)))
+    said = [{row["pid"]: row["argv"] for row in s.rows("process.exec")} for s in both]
+    shared = set(pids) & said[0].keys() & said[1].keys()
+    assert len(shared) >= 20
+    assert {text for s in said for pid, text in s.items() if pid in shared} == {"/bin/true", ""}
 
 
 async def test_at_the_stop_nothing_is_left_in_a_ring() -> None:
