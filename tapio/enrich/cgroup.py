@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapio.enrich.cgroup_path import attributes
+from tapio.kernel.host import unified
 from tapio.model.batch import Batch
 from tapio.model.entities import UNKNOWN, EntityTable
 from tapio.model.policy import Seconds
@@ -83,14 +84,6 @@ async def _keep_up(cx: Context, known: Identities, root: Path, refresh_s: float)
         await asyncio.sleep(max(WALK_PAUSE_S, 10 * (cx.clock.monotonic() - began)))
 
 
-def unified(host_root: Path) -> Path | None:
-    """Where the unified tree is mounted: alone, or beside the old hierarchies."""
-    for place in ("sys/fs/cgroup", "sys/fs/cgroup/unified"):
-        if (host_root / place / "cgroup.controllers").exists():
-            return host_root / place
-    return None
-
-
 def walk(root: Path) -> dict[int, str]:
     """Id → path of every cgroup below ``root`` (itself ``/``), at most 65,536 of them."""
     found = {root.stat().st_ino: "/"}
@@ -126,8 +119,8 @@ class Identities:
         self._absent: dict[int, None] = {}  # looked for and never found, oldest first
         self._wanted: set[int] = set()
         self._living: set[_Key] = set()
-        self._ids: Ids = np.empty(0, np.uint64)  # sorted
-        self._codes: npt.NDArray[np.int32] = np.empty(0, np.int32)
+        self._ids: Ids = np.zeros(1, np.uint64)  # sorted; a source says 0 where it knows none
+        self._codes = np.full(1, UNKNOWN, np.int32)
 
     def look(self, batch: Batch, *, final: bool) -> Batch | Later:
         """``batch`` with ``entity``; rows whose id no walk has seen are to wait for the next."""
@@ -139,12 +132,9 @@ class Identities:
 
     def _look(self, ids: Ids) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
         """The code of each row, and which rows' ids no walk has seen; asks for those."""
-        if not len(self._ids):
-            codes, unseen = np.full(len(ids), UNKNOWN, np.int32), np.ones(len(ids), np.bool_)
-        else:
-            at = np.searchsorted(self._ids, ids)
-            at[at == len(self._ids)] = 0
-            codes, unseen = self._codes[at], self._ids[at] != ids
+        at = np.searchsorted(self._ids, ids)
+        at[at == len(self._ids)] = 0
+        codes, unseen = self._codes[at], self._ids[at] != ids
         if unseen.any():
             codes[unseen] = UNKNOWN
             room = ABSENT_MAX - len(self._wanted)
@@ -187,7 +177,7 @@ class Identities:
             if self._table.code(key) == UNKNOWN:
                 self._table.add(key, dict(key))
         codes = {i: self._table.code(key) for i, key in self._known.items()}
-        codes |= dict.fromkeys(self._absent, UNKNOWN)
+        codes |= dict.fromkeys((0, *self._absent), UNKNOWN)
         ids = sorted(codes)
         self._ids = np.array(ids, np.uint64)
         self._codes = np.array([codes[i] for i in ids], np.int32)

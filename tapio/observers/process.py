@@ -33,10 +33,10 @@ PID = Field("pid", "uint32", attribute="process.pid", doc="Process id.")
 PARENT = Field("parent_pid", "uint32", attribute="process.parent_pid", doc="Its parent's id.")
 UID = Field("uid", "uint32", attribute="process.real_user.id", doc="Real user id.")
 START = Field(
-    "start_ns", "uint64", "ns", "tapio.process.start", "When the process began, since boot."
+    "start_ns", "uint64", "ns", "process.start_boot_ns", "When the process began, since boot."
 )
 CGROUP = Field(
-    "cgroup_id", "uint64", attribute="tapio.cgroup.id", doc="Its cgroup in the unified tree."
+    "cgroup_id", "uint64", attribute="process.cgroup.id", doc="Its cgroup in the unified tree."
 )
 COMM = Field("comm", "text", attribute="process.executable.name", doc="Name, at most 15 bytes.")
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from tapio.enrich import cgroup
-from tapio.enrich.cgroup import Cgroup, Identities, unified, walk
+from tapio.enrich.cgroup import Cgroup, Identities, walk
+from tapio.kernel.host import unified
 from tapio.model.batch import Batch
 from tapio.model.schema import COMMON, Field, Schema
 from tapio.model.stage import Later, Lookup
@@ -156,6 +157,17 @@ def test_ids_that_are_never_found_are_bounded(monkeypatch: pytest.MonkeyPatch) -
         assert len(known._absent) <= 100
 
 
+def test_no_group_is_not_looked_for() -> None:
+    """A source that knows no cgroup says 0: such a row does not wait."""
+    known = Identities()
+    for _ in range(2):
+        answer = known.look(batch_of(0), final=False)
+        assert isinstance(answer, Batch)
+        assert said(answer) == [{}]
+        known.learn({7: "/seven"}, 0)
+    assert not known.asked.is_set()
+
+
 def test_a_batch_without_the_column_passes_as_it_is() -> None:
     """Rows that are about no process have no cgroup."""
     batch = counting("t", 3)
@@ -171,15 +183,6 @@ async def test_without_a_unified_tree_rows_pass_and_it_says_so(
         batch = batch_of(1)
         assert stage(batch) is batch
     assert "no unified cgroup tree below" in caplog.text
-
-
-def test_the_tree_is_found_alone_or_beside_the_old_ones(tmp_path: Path) -> None:
-    """At /sys/fs/cgroup, or at its folder ``unified``, below the host's root."""
-    assert unified(tmp_path) is None
-    for place in ("sys/fs/cgroup/unified", "sys/fs/cgroup"):
-        (tmp_path / place).mkdir(parents=True, exist_ok=True)
-        (tmp_path / place / "cgroup.controllers").touch()
-        assert unified(tmp_path) == tmp_path / place
 
 
 def test_a_walk_finds_every_folder_by_its_inode(
