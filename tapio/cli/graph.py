@@ -81,13 +81,11 @@ def run(args: argparse.Namespace) -> int:
 
 def drawing(plan: Plan) -> Drawing:
     """What there is to draw; texts that could command a terminal are escaped."""
-    from tapio.engine.build import on_full
-
     sinks = [
         Box(
             box.label,
             "sink",
-            ", ".join(filter(None, (sink.on_full or on_full(plan), _when(sink.when)))),
+            ", ".join(filter(None, (plan.on_full(sink), _when(sink.when)))),
         )
         for box, sink in zip(_boxes(plan.sinks), plan.sinks, strict=True)
     ]

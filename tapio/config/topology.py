@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from tapio.config.node import join
-from tapio.engine.build import on_full
 from tapio.model.plan import Plan, Stage, labels, tag
 from tapio.model.policy import Bounds
 from tapio.model.schema import WEIGHT, matches
@@ -181,7 +180,7 @@ def _stalls(plan: Plan) -> Iterator[Finding]:
     """Rule 14: what each sink does when it is full, to whom, and after how long."""
     names = labels(plan.sinks)
     for index, sink in enumerate(plan.sinks):
-        policy = sink.on_full or on_full(plan)
+        policy = plan.on_full(sink)
         others = ", ".join(name for name in names if name != names[index])
         if policy == "block":
             does = f"it stalls the sources{', and with them ' if others else ''}{others}"

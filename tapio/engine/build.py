@@ -18,7 +18,6 @@ from tapio.engine.pump import Forward, Segment
 from tapio.engine.reader import Reader, Way
 from tapio.engine.windows import WindowCell
 from tapio.model.plan import Plan, Stage, labels
-from tapio.model.policy import OnFull
 from tapio.model.stage import (
     Batching,
     Context,
@@ -50,17 +49,12 @@ class Trunk:
     snapshots: dict[str, Snapshot]
 
 
-def on_full(plan: Plan) -> OnFull:
-    """What a sink's channel does where its spec does not say (rule 14)."""
-    return "block" if all(type(s).replayable for s in plan.sources) else "drop_oldest"
-
-
 async def branches(site: Site, desk: Desk) -> list[Branch]:
     """Open the sinks."""
     plan, opened = site.plan, []
     for label, spec in zip(labels(plan.sinks), plan.sinks, strict=True):
         write = await site.stack.enter_async_context(spec.open(site.context(label)))
-        opened.append(Branch(label, spec, write, spec.on_full or on_full(plan), desk))
+        opened.append(Branch(label, spec, write, plan.on_full(spec), desk))
     return opened
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from tapio.model.policy import Settings
+from tapio.model.policy import OnFull, Settings
 from tapio.model.stage import Batching, Enrich, Sample, Sink, Source, Spec, Step
 
 Stage: TypeAlias = Enrich | Step | Sample | Batching
@@ -23,6 +23,14 @@ class Plan:
     trunk: tuple[Stage, ...]
     sinks: tuple[Sink, ...]
     settings: Settings = field(default_factory=Settings)
+
+    def on_full(self, sink: Sink) -> OnFull:
+        """What ``sink``'s full channel does: what it says, else what loses nothing (rule 14).
+
+        Where every source can give its rows again they wait; else the oldest are dropped.
+        """
+        replayable = all(type(source).replayable for source in self.sources)
+        return sink.on_full or ("block" if replayable else "drop_oldest")
 
 
 def tag(spec: Spec) -> str:
