@@ -244,8 +244,8 @@ async def test_a_process_in_a_pods_cgroup_has_the_pods_identity(path: str, level
         id = folder.stat().st_ino
         async with Cgroup().open(context()) as stage:
             assert isinstance(stage, Lookup)
-            (exits,) = [b for b in rows.batches if b.topic == "process.exit"]
-            mine = exits.where(exits["pid"] == pids[0])
+            exits = [batch for batch in rows.batches if batch.topic == "process.exit"]
+            (mine,) = [b.where(b["pid"] == pids[0]) for b in exits if pids[0] in b["pid"]]
             assert mine["cgroup_id"].tolist() == [id]
             answer = stage.look(mine, final=False)
     assert isinstance(answer, Batch)
