@@ -39,8 +39,10 @@ Ts = TypeVarTuple("Ts")
 
 START_NS = 1_700_000_000_000_000_000
 """The wall clock when a virtual loop starts: some day in 2023."""
+TURN_S = 1e-9
+"""What a turn of a virtual loop takes: time never quite stands still."""
 SPIN = 100_000
-"""Turns of the loop without time going on: no pipeline needs a hundredth of that."""
+"""Turns of the loop without a jump of time: no pipeline needs a hundredth of that."""
 
 
 class Stuck(Exception):
@@ -74,7 +76,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._spun = 0 if timeout > 0 else self._spun + 1
         if self._spun > SPIN:
             raise Stuck(f"time stands still at {self._now:.3f} s{self._waiting()}")
-        self._now += max(timeout, 0.0)
+        self._now += max(timeout, TURN_S)
         if self._now > self.limit_s:
             raise Stuck(f"still running at {self._now:.3f} s{self._waiting()}")
         return []
