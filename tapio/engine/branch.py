@@ -9,7 +9,7 @@ from random import Random
 
 from tapio.engine.breaker import Circuit
 from tapio.engine.cells import FAULTS_IN_A_ROW, StageFailure
-from tapio.engine.channel import Channel
+from tapio.engine.channel import Channel, latest
 from tapio.engine.latency import Latency
 from tapio.engine.ledger import BranchAccount, Ledger
 from tapio.engine.limits import Throttle
@@ -113,16 +113,19 @@ class Branch:
         """The next sealed batch, now in flight. Raises EndOfStream at the very end."""
         loop = asyncio.get_running_loop()
         while not self._sealer.ready:
+            due = self._sealer.due()
             try:
-                parcel = await self.channel.get(self._sealer.due())
+                parcel = await self.channel.get(due)
             except EndOfStream:
                 self._sealer.drain()
                 if not self._sealer.ready:
                     raise
                 break
-            if parcel is not None:
+            if parcel is None:
+                self._sealer.tick(latest(loop.time(), due))
+            else:
                 self._sealer.push(parcel, loop.time())
-            self._sealer.tick(loop.time())
+                self._sealer.tick(loop.time())
         sealed = self._sealer.ready.popleft()
         self.in_flight[sealed.batch.id] = sealed
         return sealed

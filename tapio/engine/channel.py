@@ -204,6 +204,15 @@ class Channel:
                 timer.cancel()
 
 
+def latest(now: float, until: float | None) -> float:
+    """The time for what was due at ``until``, when ``get`` has returned for it.
+
+    A timer rings up to half a millisecond early on uvloop; asking again until the clock says
+    so too would keep a processor busy.
+    """
+    return now if until is None else max(now, until)
+
+
 def _let_go(room: asyncio.Future[None]) -> None:
     """Whoever waits for ``room`` may go on; it may have been cancelled."""
     if not room.done():

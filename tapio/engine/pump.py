@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from tapio.engine.cells import Cell, Dead, Instant, Morgue
-from tapio.engine.channel import BREATH, Channel
+from tapio.engine.channel import BREATH, Channel, latest
 from tapio.engine.parcel import Leftover, Parcel, leftover
 from tapio.model.batch import Batch
 from tapio.model.errors import EndOfStream
@@ -49,12 +49,15 @@ class Segment:
             turns += 1
             if turns % BREATH == 0:
                 await asyncio.sleep(0)
+            due = self._due()
             try:
-                parcel = await self.inbox.get(self._due())
+                parcel = await self.inbox.get(due)
             except EndOfStream:
                 break
             moment = now()
-            if parcel is not None:
+            if parcel is None:
+                moment = moment._replace(s=latest(moment.s, due))
+            else:
                 self._advance(parcel, moment)
             self._tick(moment)
             await self._hand_on(bury)
