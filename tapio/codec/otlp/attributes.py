@@ -7,7 +7,8 @@ and bytes are pointed at where they are, behind a frame that holds their lengths
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ from tapio.model.schema import Field
 
 ATTRIBUTES = tag(6)
 """``LogRecord.attributes``."""
+
+Part: TypeAlias = tuple[bytes, tuple[Numbers, ...]]
+"""Constant bytes, then values: an item a row each."""
 
 _KEY, _VALUE = tag(1), tag(2)
 _STRING, _BOOL, _INT, _DOUBLE, _BYTES = tag(1), tag(2, 0), tag(3, 0), tag(4, 1), tag(7)
@@ -75,14 +79,15 @@ class Text:
     absent: npt.NDArray[np.bool_] | None
 
 
-def number(field: Field, column: Numbers) -> Frame:
+def number(field: Field, column: Numbers) -> Part:
     """A column of numbers: ``bool_value``, ``double_value`` or ``int_value``."""
     if column.dtype.kind == "b":
-        return _framed(field, _BOOL, column.view(np.uint8))
+        return _head(field.otel, _BOOL, 1), (column.view(np.uint8),)
     if column.dtype.kind == "f":
         with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
-            return _framed(field, _DOUBLE, column.astype("<f8"))
-    return _framed(field, _INT, *varints(column, _int_width(column)))
+            return _head(field.otel, _DOUBLE, 8), (column.astype("<f8"),)
+    width = _int_width(column)
+    return _head(field.otel, _INT, width), varints(column, width)
 
 
 def _int_width(column: Numbers) -> int:
@@ -90,15 +95,15 @@ def _int_width(column: Numbers) -> int:
     return 10 if negative else width(int(column.max(initial=0)))
 
 
-def _framed(field: Field, kind: bytes, *values: Numbers) -> Frame:
-    size = len(kind) + sum(v.itemsize for v in values)
-    head = _keyed(field) + _VALUE + varint(size)
-    return Frame().put(ATTRIBUTES + varint(len(head) + size) + head + kind, *values)
+@lru_cache(maxsize=4096)
+def _head(key: str, kind: bytes, size: int) -> bytes:
+    """What precedes a number of ``size`` bytes."""
+    value = _keyed(key) + _VALUE + varint(len(kind) + size) + kind
+    return ATTRIBUTES + varint(len(value) + size) + value
 
 
-def _keyed(field: Field) -> bytes:
-    key = field.otel.encode()
-    return _KEY + varint(len(key)) + key
+def _keyed(key: str) -> bytes:
+    return _KEY + varint(len(key.encode())) + key.encode()
 
 
 def text(field: Field, column: pa.Array, buffer: int) -> Text:
@@ -110,7 +115,7 @@ def text(field: Field, column: pa.Array, buffer: int) -> Text:
 
 def _text_frame(field: Field, sizes: npt.NDArray[np.int32]) -> Frame:
     """A KeyValue of texts of ``sizes`` up to where they stand; always longer than ``INLINE``."""
-    key = _keyed(field) + _VALUE
+    key = _keyed(field.otel) + _VALUE
     kind = _BYTES if field.type == "binary" else _STRING
     longest, fixed = int(sizes.max(initial=0)), len(key) + len(kind)
     wide = next(

@@ -22,6 +22,9 @@ RECORD = tag(2)
 HEADERS, LINES, COLUMNS = 0, 1, 2
 """The buffers of a gather: what precedes the rows, their fixed bytes, then each column's own."""
 
+_OWN = {TIME.name, SEVERITY.name, ENTITY.name}
+"""Columns that are no attributes."""
+
 _TIME, _OBSERVED, _EVENT_NAME = tag(1, 1), tag(11, 1), 12
 
 
@@ -42,14 +45,15 @@ class Rows:
         self.coded = [severities(batch[SEVERITY.name])]
         self.buffers: list[Any] = []
         for f in batch.schema.fields:
-            if f not in (TIME, SEVERITY, ENTITY):
+            if f.name not in _OWN:
                 self._add(f, batch[f.name], known)
         self.sizes = self._sizes()
 
     def _add(self, field: Field, column: Column, known: Vocabulary) -> None:
         at = COLUMNS + len(self.buffers)
         if isinstance(column, np.ndarray):
-            self.frame.extend(number(field, column))
+            head, values = number(field, column)
+            self.frame.put(head, *values)
             return
         if field.type == "text" and len(column.dictionary) <= MOST_TEXTS:
             self.coded.append(known.coded(field, column, at))

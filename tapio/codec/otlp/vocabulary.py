@@ -41,8 +41,10 @@ class Vocabulary:
         written = self._written(field.otel, column.dictionary.to_pylist())
         written.append(b"")  # null's
         views, sizes, data = values(pa.array(written, pa.binary()), buffer)
-        codes = column.indices.fill_null(len(written) - 1).to_numpy(zero_copy_only=False)
-        return Coded(codes, views, sizes, data)
+        codes = column.indices
+        if codes.null_count:
+            codes = codes.fill_null(len(written) - 1)
+        return Coded(codes.to_numpy(), views, sizes, data)
 
     def _written(self, key: str, texts: list[str | None]) -> list[bytes]:
         try:

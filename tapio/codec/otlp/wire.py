@@ -15,16 +15,29 @@ import numpy.typing as npt
 
 Numbers: TypeAlias = npt.NDArray[Any]
 
-_SPREAD: dict[int, tuple[tuple[int, int], ...]] = {
-    1: (),
-    2: ((0x3F80, 1),),
-    4: ((0xFFFC000, 2), (0x3F803F80, 1)),
-    8: ((0xFFFFFFF0000000, 4), (0xFFFC0000FFFC000, 2), (0x3F803F803F803F80, 1)),
+_SPREAD: dict[int, tuple[Any, ...]] = {
+    1: (np.uint8(0), ()),
+    2: (np.uint16(0x80), ((np.uint16(0x3F80), np.uint16(1)),)),
+    4: (
+        np.uint32(0x808080),
+        ((np.uint32(0xFFFC000), np.uint32(2)), (np.uint32(0x3F803F80), np.uint32(1))),
+    ),
+    8: (
+        np.uint64(0x80808080808080),
+        (
+            (np.uint64(0xFFFFFFF0000000), np.uint64(4)),
+            (np.uint64(0xFFFC0000FFFC000), np.uint64(2)),
+            (np.uint64(0x3F803F803F803F80), np.uint64(1)),
+        ),
+    ),
 }
-"""How 7-bit groups move apart into bytes: which bits move up, and how far."""
+"""By width: the top bits that say that more follows; which bits move up, and how far.
 
-_MORE = {1: 0, 2: 0x80, 4: 0x808080, 8: 0x80808080808080}
-"""The top bits that say that more bytes follow."""
+Halves move apart first, then quarters, until there are seven bits in each byte.
+"""
+
+
+_LOW_56, _NINTH = np.uint64((1 << 56) - 1), np.uint64(0x80 << 56)
 
 
 def varint(value: int) -> bytes:
@@ -62,17 +75,17 @@ def varints(values: Numbers, width: int) -> tuple[Numbers, ...]:
         return (_spread(values.astype(f"<u{width}"), width),)
     bits = values.astype("<u8")
     high = (bits >> np.uint64(56)).astype("<u2")
-    bits &= np.uint64((1 << 56) - 1)
-    return _spread(bits, 8) | np.uint64(0x80 << 56), _spread(high, 2)
+    bits &= _LOW_56
+    return _spread(bits, 8) | _NINTH, _spread(high, 2)
 
 
 def _spread(bits: Numbers, width: int) -> Numbers:
     """``bits`` (below 2^(7·width)), in place, with 7 bits a byte, each byte but the last marked."""
-    kind = bits.dtype.type
-    for moving, by in _SPREAD[width]:
-        moved = bits & kind(moving)
+    more, moves = _SPREAD[width]
+    for moving, by in moves:
+        moved = bits & moving
         bits ^= moved
-        moved <<= kind(by)
+        moved <<= by
         bits |= moved
-    bits |= kind(_MORE[width])
+    bits |= more
     return bits
