@@ -139,11 +139,10 @@ def _events(board: Board, room: int) -> Iterator[Text]:
     """The last important rows, or where there are none the last rows at all."""
     if room < 1:
         return
-    events = list(board.important or board.last)[-room:]
+    events = board.important(room) or board.last(room)
     if events:
-        yield _line(f"important rows: {board.noticed}" if board.important else "last rows", "bold")
-    for event in events:
-        yield _event(event)
+        yield _line(f"important rows: {board.noticed}" if board.noticed else "last rows", "bold")
+    yield from map(_event, events)
 
 
 def _event(event: Event) -> Text:

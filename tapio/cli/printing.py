@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO, TypeAlias
+from typing import TextIO, TypeAlias
 
 from tapio.cli.boundary import UsageError
-from tapio.cli.rows import moments, severity, texts, values
-from tapio.cli.terminal import width
+from tapio.cli.rows import moments, severity, texts
+from tapio.cli.terminal import unicode, width
+from tapio.codec import lines
 from tapio.model.batch import Batch
 
 Print: TypeAlias = Callable[[Batch], None]
@@ -33,27 +32,17 @@ def printer(form: str, out: TextIO, columns: Sequence[str]) -> Print:
 
 
 class JsonLines:
-    """One object a row, in ASCII, with the topic first; numbers as they are."""
+    """One object a row, the topic first; numbers as they are, control characters escaped."""
 
     def __init__(self, out: TextIO, columns: Sequence[str]) -> None:
         self._out = out
         self._columns = columns
+        self._ascii = not unicode()
 
     def print(self, batch: Batch) -> None:
         """Print each row."""
-        names = [name for name in self._columns or batch if name in batch]
-        columns = [values(batch[name]) for name in names]
-        for row in zip(*columns, strict=True):
-            said = {"topic": batch.topic} | {n: finite(v) for n, v in zip(names, row, strict=True)}
-            self._out.write(_encoded(said) + "\n")
-
-
-_encoded = json.JSONEncoder(check_circular=False).encode
-
-
-def finite(value: Any) -> Any:
-    """JSON knows neither NaN nor infinity: null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        rows = lines.ndjson(batch, columns=self._columns, ascii=self._ascii)
+        self._out.write(rows.decode())
 
 
 class Csv:

@@ -53,7 +53,7 @@ class Lines:
     def show(self, status: Mapping[str, Any]) -> None:
         """Print what is new."""
         new, self._noticed = self._board.noticed - self._noticed, self._board.noticed
-        important = list(self._board.important)[-min(new, EVENTS) :] if new else []
+        important = self._board.important(min(new, EVENTS))
         for event in important:
             self._print(sentence(event))
         if new > len(important):

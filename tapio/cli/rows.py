@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tapio.cli.terminal import escaped
+from tapio.codec import lines
 from tapio.model.batch import Batch
 from tapio.model.columns import Column
-from tapio.model.schema import COMMON, WEIGHT, Field
+from tapio.model.schema import NUMBERS, WEIGHT, Field, Schema
 
 LONGEST = 400
 """Characters of one value in a line; an argv may have thousands."""
-
-SEVERITIES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
-"""OpenTelemetry's names; each spans four numbers."""
 
 
 def flat(batch: Batch) -> Batch:
@@ -53,19 +50,20 @@ def texts(column: Column) -> list[str]:
     return list(map(cell, values(column)))
 
 
-def described(batch: Batch) -> Iterator[str]:
-    """One line a row: ``name=value`` for what is not common to all rows, nor empty text.
+def described(batch: Batch) -> list[str]:
+    """One line a row: ``name=value`` of what is not common to all rows.
 
     Text comes first: it says more, and lines are cut at the terminal's edge.
     """
     wide = flat(batch)
-    common = {f.name for f in (*COMMON, WEIGHT)}
-    names = [name for name in wide if name not in common]
-    names.sort(key=lambda name: isinstance(wide[name], np.ndarray))
-    columns = [texts(wide[name]) for name in names]
-    for row in range(wide.rows):
-        cells = ((name, column[row]) for name, column in zip(names, columns, strict=True))
-        yield " ".join(f"{name}={text}" for name, text in cells if text)
+    fields = sorted(
+        (field for field in wide.schema.fields if field != WEIGHT),
+        key=lambda field: field.type in NUMBERS,
+    )
+    columns = {field.name: wide[field.name] for field in fields}
+    told = lines.text(Batch(Schema(batch.topic, tuple(fields)), columns), width=LONGEST)
+    split = (line.split(None, 3) for line in told.decode().split("\n")[:-1])
+    return [words[3] if len(words) > 3 else "" for words in split]
 
 
 def cell(value: object) -> str:
@@ -88,4 +86,4 @@ def moments(times_ns: npt.NDArray[np.int64]) -> list[str]:
 
 def severity(number: int) -> str:
     """A SeverityNumber's short name; the number itself where it has none."""
-    return SEVERITIES[(number - 1) // 4] if 1 <= number <= 24 else str(number)
+    return lines.SEVERITIES[(number - 1) // 4] if 1 <= number <= 24 else str(number)

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 
 from tapio.cli.boundary import UsageError
-from tapio.cli.rows import SEVERITIES
+from tapio.codec.lines import SEVERITIES
 from tapio.model.schema import NUMBERS, SEVERITY, Schema
 from tapio.model.when import Value, When
 

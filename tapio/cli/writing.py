@@ -9,12 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-import msgspec
 import pyarrow as pa
 
 from tapio.cli.boundary import UsageError
 from tapio.cli.files import Files
-from tapio.cli.rows import values
+from tapio.codec import lines
 from tapio.model.batch import Batch
 from tapio.model.errors import TapioError
 
@@ -71,14 +70,10 @@ class Ndjson:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
-        self._encoder = msgspec.json.Encoder()
 
     def write(self, batch: Batch) -> None:
         """Append the rows."""
-        names = ("topic", *batch)
-        columns = [[batch.topic] * batch.rows, *(values(batch[name]) for name in batch)]
-        rows = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
-        self._file.write(self._encoder.encode_lines(rows))
+        self._file.write(lines.ndjson(batch))
 
     def close(self) -> None:
         """Close the file."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,14 @@ def text(batch: Batch, *, width: int = 1000, colour: bool = False, ascii: bool =
     return _bytes(_cut(lines, max(width, NARROWEST) + (PAINT if colour else 0)))
 
 
-def ndjson(batch: Batch, *, ascii: bool = False) -> bytes:
-    """A JSON object a row: the topic, then each column; what is missing or no number is null."""
+def ndjson(batch: Batch, *, columns: Sequence[str] = (), ascii: bool = False) -> bytes:
+    """A JSON object a row: the topic, then each column; what is missing or no number is null.
+
+    ``columns`` are those that are wanted, in this order, as far as there are; empty means all.
+    """
     rows = batch.to_arrow()
+    if columns:
+        rows = rows.select([name for name in columns if name in rows.schema.names])
     cells: list[Any] = ['{"topic":' + json.dumps(batch.topic)]
     for name, column in zip(rows.schema.names, rows.columns, strict=True):
         cells += [f",{json.dumps(name)}:", pc.fill_null(_values(column, ascii), "null")]

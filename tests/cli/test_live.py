@@ -91,12 +91,29 @@ def test_the_displays_own_sink_is_left_out() -> None:
 def test_a_flood_is_put_into_words_in_part() -> None:
     """Of a large batch only the end is remembered, and all of it is counted."""
     seen = board(rows=5_000)
-    assert len(seen.last) == len(seen.important) == A_BATCH
+    assert len(seen.last(99)) == len(seen.important(99)) == A_BATCH
     assert seen.noticed == 5_000
     assert seen.topics == {"process.exit": 5_000}
     for _ in range(50):
         seen.take(counting("process.exit", 5_000, severity=13))
-    assert len(seen.important) == KEEP
+    assert [e.severity for e in seen.important(10)] == [13] * 10
+    for _ in range(2 * KEEP):
+        seen.take(counting("process.exit", 1, severity=13))
+    assert len(seen.important(10_000)) == len(seen.last(10_000)) == KEEP
+
+
+def test_rows_of_several_kinds_keep_their_order() -> None:
+    """Batches are put into words together with those that are alike, and shown as they came."""
+    seen = Board()
+    for n in range(6):
+        seen.take(counting(("a.b", "c.d")[n % 2], 2, start=10 * n))
+    assert [f"{e.topic} {e.text}" for e in seen.last(5)] == [
+        "c.d n=31",
+        "a.b n=40",
+        "a.b n=41",
+        "c.d n=50",
+        "c.d n=51",
+    ]
 
 
 def test_an_event_names_its_entity_and_hides_control_characters() -> None:
@@ -106,7 +123,7 @@ def test_an_event_names_its_entity_and_hides_control_characters() -> None:
     batch = counting("process.exec", 1, severity=13, comm=["a\x1b]0;x\x07"])
     seen = Board()
     seen.take(batch.with_columns({ENTITY: np.zeros(1, np.int32)}, table))
-    assert seen.important[0].text == r"comm=a\x1b]0;x\x07 k8s.pod.name=web-1 n=0"
+    assert seen.important(1)[0].text == r'comm="a\u001b]0;x\u0007" k8s.pod.name=web-1 n=0'
 
 
 def test_counts_are_of_sources_sinks_and_topics() -> None:

@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -150,6 +151,39 @@ def unprivileged() -> None:
     for capability in (21, 38, 39):  # SYS_ADMIN, PERFMON, BPF
         if libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP
             assert ctypes.get_errno() == errno.EPERM  # not root: there is nothing to take
+
+
+def test_without_privilege_the_default_pipeline_reads_proc(start: Start, tmp_path: Path) -> None:
+    """It says what eBPF lacks, goes on without, and puts its rows into the state folder."""
+    words = ("--for", "2s", "--listen", "off", "--state-dir", tmp_path / "mine")
+    code, out, err = ended(start(*words, preexec_fn=unprivileged))
+    assert code == 0, err
+    assert "eBPF cannot be used: CAP_BPF and CAP_PERFMON are missing" in err
+    assert "reading /proc instead" in err
+    assert figures(out, "taken") == figures(out, "passed")[:1] != [0]
+    assert list((tmp_path / "mine" / "rows").glob("*.arrows"))
+
+
+def test_a_refusal_of_the_kernel_is_no_end_of_the_default_pipeline(
+    environ: dict[str, str],
+) -> None:
+    """What looks as if it could be loaded and is refused is exchanged for /proc, and said."""
+    program = (
+        "import sys; from tapio.kernel import capability; capability.missing = list\n"
+        "from tapio.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--for", "1s", "--listen", "off"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        preexec_fn=unprivileged,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "eBPF cannot be used: " in done.stderr
+    assert re.search(r"^source +procfs$", done.stdout, re.MULTILINE)
 
 
 def test_no_privilege_for_the_source_is_exit_77(start: Start, tmp_path: Path) -> None:
