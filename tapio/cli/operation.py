@@ -8,7 +8,7 @@ import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tapio.cli import ledger, meters, serve, terminal
 from tapio.cli.figures import TERMINAL, totals
@@ -49,7 +49,8 @@ class Operation:
         self._wishes = wishes
         self._logger = logger
         self._board = Board()
-        self._out = _stream(plan)
+        self._rows = _rows_on(plan)
+        self._out = sys.stderr if "stdout" in self._rows else sys.stdout  # rows stay alone
         self._plan = plan if wishes.quiet else _watched(plan, self._board)
         self._stop = asyncio.Event()
         self._watch = Watch(logger.getChild(plan.name))
@@ -141,7 +142,7 @@ class Operation:
         """The live table on a terminal that can be drawn on, else lines; None if quiet."""
         if self._wishes.quiet:
             return None
-        if not self._wishes.live or self._out is sys.stderr or not terminal.interactive(self._out):
+        if not self._wishes.live or self._rows or not terminal.interactive(self._out):
             return Lines(self._out, self._board)
         from tapio.cli.live import Picture
 
@@ -198,6 +199,6 @@ def _watched(plan: Plan, board: Board) -> Plan:
     return replace(plan, sinks=(*plan.sinks, sink))
 
 
-def _stream(plan: Plan) -> TextIO:
-    """Where a run talks to people: not where its rows go."""
-    return sys.stderr if any(tag(sink) == "console" for sink in plan.sinks) else sys.stdout
+def _rows_on(plan: Plan) -> set[str]:
+    """The standard streams that rows are written to."""
+    return {getattr(sink, "stream", "stdout") for sink in plan.sinks if tag(sink) == "console"}

@@ -58,6 +58,40 @@ def test_a_full_disk_for_what_it_says_is_no_reason_to_stop(
     assert list((tmp_path / "out").glob("*.arrows"))
 
 
+def test_rows_on_stdout_stay_alone(start: Start, tmp_path: Path) -> None:
+    """With a console sink, what is for people goes to stderr: the next program reads rows."""
+    path = tmp_path / "console.yaml"
+    path.write_text(
+        "sources: [{type: synthetic, topic: made.up, rate: 100}]\n"
+        "sinks: [{type: console, format: json}]\n"
+    )
+    words = ("run", "-c", path, "--for", "1200ms", "--listen", "off", "--log-format", "text")
+    code, out, err = ended(start(*words))
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert {row["topic"] for row in rows} == {"made.up"}
+    assert figures(err, "taken") == figures(err, "delivered") == [len(rows)]
+    assert "running 1." in err
+
+
+def test_a_reader_of_rows_that_leaves_ends_the_run(environ: dict[str, str], tmp_path: Path) -> None:
+    """``tapio run -c console.yaml | head -1`` is over soon, with exit 0 and a ledger."""
+    path = tmp_path / "console.yaml"
+    path.write_text("sources: [{type: synthetic, rate: 1000}]\nsinks: [{type: console}]\n")
+    line = f"{sys.executable} -m tapio run -c {path} --listen off --for 60s | head -1"
+    done = subprocess.run(
+        ["bash", "-c", f"{line}; echo code ${{PIPESTATUS[0]}}"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "code 0"
+    assert figures(done.stderr, "imbalance") == [0, 0]
+    assert "Traceback" not in done.stderr
+
+
 def test_quiet_says_nothing(start: Start, config: Path) -> None:
     """No line, no ledger, no log below warning; and no sink for a display."""
     words = ("run", "-c", config, "--for", "500ms", "--listen", "off", "--quiet")

@@ -186,6 +186,25 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         address(text)
 
 
+def test_what_the_kernel_lost_is_found_among_the_metrics() -> None:
+    """The sum over all sources and topics of what found a ring full; 0 without a kernel source."""
+    from opentelemetry.metrics import CallbackOptions, Observation
+
+    meters = Meters({}, push=False)
+    meters.observe(status())
+    assert meters.kernel_lost() == 0
+
+    def rows(options: CallbackOptions) -> list[Observation]:
+        return [
+            Observation(n, {"source": source, "topic": "a", "account": account})
+            for source, account, n in (("x", "lost", 3), ("x", "taken", 50), ("y", "lost", 4))
+        ]
+
+    meters.meter.create_observable_gauge("tapio_kernel_rows", [rows])
+    assert meters.kernel_lost() == 7
+    meters.close()
+
+
 def test_metrics_are_pushed_where_the_environment_says_so() -> None:
     """OTEL_METRICS_EXPORTER names otlp, perhaps among others."""
     assert pushed({"OTEL_METRICS_EXPORTER": "console, otlp"})
