@@ -51,6 +51,8 @@ class Spring:
     todo: deque[Drops | float | Handed] = field(default_factory=deque)
     opened: bool = False
     broke: bool = False
+    over: bool = False
+    """Whether it is not read any more."""
     stop_s: float = 0.0
     ended_at: float = 0.0
     """When its last read ended."""
@@ -102,7 +104,8 @@ class Spring:
 
     def again(self) -> None:
         """A new process: what was never acknowledged comes again, then the rest."""
-        self.endless, self.breaks_at, self.broke = False, float("inf"), False
+        self.endless, self.breaks_at = False, float("inf")
+        self.broke = self.over = False
         if not self.replays:
             return
         mine = [h for h in self.books.handed if self.mine(h)]
@@ -136,6 +139,9 @@ class Flows(Source, frozen=True, tag="flows"):
                     if given is None:
                         raise EndOfStream
                     await _pause(given, cx, heeds=spring.heeds)
+            except BaseException:
+                spring.over = True
+                raise
             finally:
                 spring.note_end()
             return given

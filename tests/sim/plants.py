@@ -20,7 +20,7 @@ from tapio.engine.breaker import Circuit
 from tapio.engine.cells import Morgue, TransformCell
 from tapio.engine.channel import Channel
 from tapio.engine.flow import Flow
-from tapio.engine.ledger import Account, BranchAccount
+from tapio.engine.ledger import Account
 from tapio.engine.limits import MemoryGauge, Throttle
 from tapio.engine.parcel import Parcel
 from tapio.engine.parking import LookupCell
@@ -160,17 +160,6 @@ def held_forgets_what_is_in_flight(real: Real) -> Real:
     return held
 
 
-@plant(BranchAccount, "imbalance")
-def imbalance_is_always_zero(real: Real) -> Real:
-    """Rule 4: ``held`` is what is missing, so that the account always balances."""
-
-    def imbalance(self: BranchAccount, held: int) -> int:
-        self.delivered += real(self, held)
-        return 0
-
-    return imbalance
-
-
 # rule 5 and 10: windows
 
 
@@ -263,6 +252,38 @@ def seals_ignore_urgency(real: Real) -> Real:
     return push
 
 
+# parking
+
+
+@plant(LookupCell, "tick")
+def parked_rows_pass_at_once(real: Real) -> Real:
+    """What is parked is passed on as it is at the first tick."""
+    return lambda self, now: [*real(self, now), *self.drain(now)]
+
+
+@plant(LookupCell, "tick")
+def parked_rows_never_expire(real: Real) -> Real:
+    """What is parked is asked for again for ever."""
+
+    def tick(self: LookupCell, now: Any) -> Any:
+        for parked in self._parked:
+            parked.until = now.s + 9
+        return real(self, now)
+
+    return tick
+
+
+@plant(LookupCell, "push")
+def parking_has_no_bound(real: Real) -> Real:
+    """Any number of rows may be parked."""
+
+    def push(self: LookupCell, parcel: Parcel, now: Any) -> Any:
+        with patch.object(self, "_rows", -(10**9)):
+            return real(self, parcel, now)
+
+    return push
+
+
 # rules 8 and 9: tickets
 
 
@@ -307,9 +328,8 @@ def given_back_is_done(real: Real) -> Real:
     """Rule 9: rows that could not be finished are acknowledged."""
 
     def give_back(self: Account, left: Any, reason: str) -> None:
-        left.ticket.settle, real_settle = left.ticket.settle, left.ticket.settle
         real(self, left._replace(ticket=Ticket()), reason)
-        real_settle(Outcome.DONE)
+        left.ticket.settle(Outcome.DONE)
 
     return give_back
 
@@ -379,6 +399,21 @@ def rejections_open_the_breaker(real: Real) -> Real:
             self.circuit.failure(self._desk.clock.monotonic(), str(error))
 
     return answered
+
+
+@plant(Branch, "_too_large")
+def halves_wait_for_the_next_rows(real: Real) -> Real:
+    """Rule 12: halves go back in line, where another worker may wait for rows that do not come."""
+
+    async def too_large(self: Branch, parcel: Parcel, error: Any) -> None:
+        if parcel.rows == 1:
+            await real(self, parcel, error)
+            return
+        self._answered(error)
+        del self.in_flight[parcel.batch.id]
+        self._sealer.ready.extendleft(reversed(self._sealer.halve(parcel)))
+
+    return too_large
 
 
 @plant(Branch, "_too_large")

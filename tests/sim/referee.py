@@ -11,9 +11,10 @@ import numpy as np
 from tapio.model.batch import Batch
 from tapio.model.errors import DeliveryError, Retryable
 from tapio.model.policy import Breaker, Rate, Retry
-from tests.sim.books import Books, Uids, Way
+from tests.sim.books import NAMES, Books, Uids, Way
 
-EPS = 1e-6
+EPS = 1e-4
+"""Far more than the turns of a virtual loop take, and far less than any wait."""
 POLL_S = 0.05
 """How often a batch looks whether another one's probe has closed the breaker."""
 
@@ -93,15 +94,33 @@ class Referee:
     waits: dict[str, Wait] = field(default_factory=dict)
     begun_at: float = 0.0
     spent: float = 0.0
+    burying: int = 0
+    seen_at: float = 0.0
+    """When something last happened here."""
     promise: tuple[Uids, float, bool] | None = None
     """Rows whose first Write is due at a time, and whether one of them is urgent."""
 
     def passed(self, wanted: Uids, urgent: bool, idle: bool) -> None:
         """Rows are on their way; where the sink was idle its first Write is soon (rule 10)."""
+        if len(wanted):
+            self.seen_at = self.books.now()
         calm = idle and not self.running and self.model.state == "closed"
         if calm and len(wanted) and not self._paced():
             due = self.books.now() + (0.0 if urgent else self.max_age_s)
             self.promise = wanted, due, urgent
+
+    def look(self) -> None:
+        """Whether the sink is left alone though it has rows, and nothing hinders."""
+        self.overdue()
+        now, policy = self.books.now(), self.model.policy
+        busy = self.running or self.burying or self._paced()
+        if busy or not self.books.outstanding[self.index]:
+            return
+        waits = [w.latest for w in self.waits.values()]
+        held = self.model.until if self.model.state != "closed" else 0.0
+        due = max([self.seen_at + self.max_age_s, held, *waits])
+        if now > max(due, self.model.closed_at + policy.reopen_s) + POLL_S + EPS:
+            self._fault("rules 11, 13: held rows are tried", f"not since {self.seen_at:.3f}")
 
     def overdue(self) -> None:
         """Whether a promised Write has not come, while its rows are there and nothing hinders."""
@@ -129,6 +148,7 @@ class Referee:
         """A Write of ``batch`` begins; whether it is a probe."""
         uids: Uids = batch["uid"]
         self._kept(uids)
+        self.seen_at = self.books.now()
         self.running += 1
         if self.running > self.concurrency:
             self._fault("rule 19: concurrency", f"{self.running} Writes at a time")
@@ -144,7 +164,7 @@ class Referee:
 
     def end(self, batch: Batch, error: BaseException | None, probe: bool) -> None:
         """That Write ended."""
-        now = self.books.now()
+        self.seen_at = now = self.books.now()
         self.running -= 1
         bad = isinstance(error, Retryable) and not error.too_large
         known = error is None or isinstance(error, DeliveryError)
@@ -156,8 +176,14 @@ class Referee:
             earliest, latest = (0.0, longest) if after is None else (after, after)
             self.waits[batch.id] = Wait(now + earliest, now + latest)
 
+    def buries(self, more: int) -> None:
+        """A dead letter is begun or done."""
+        self.burying += more
+        self.seen_at = self.books.now()
+
     def reborn(self) -> None:
         """A new process has a new breaker, and no try under way."""
+        self.burying, self.seen_at = 0, self.books.now()
         self.model = Model(self.model.policy)
         self.running, self.promise = 0, None
         self.tries.clear()
@@ -180,7 +206,7 @@ class Referee:
         books = self.books
         ways = books.ways[self.index, uids]
         if ways.any():
-            self._fault("rule 3", f"was given rows that are {Way(ways.max()).name}")
+            self._fault("rule 3", f"was given rows that are {NAMES[ways.max()]}")
         if len(np.unique(uids)) < len(uids):
             self._fault("rule 3", "was given a row twice in one batch")
         if (books.source[uids] != books.source[uids[0]]).any():

@@ -5,7 +5,7 @@ A stage fails as its ``Mood`` says: now and then, or for ever from some time on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -17,6 +17,7 @@ import numpy as np
 from tapio.model.batch import Batch
 from tapio.model.columns import Column
 from tapio.model.entities import EntityTable
+from tapio.model.policy import Parking
 from tapio.model.schema import ENTITY, ERROR, INFO, WEIGHT, Field, Schema
 from tapio.model.stage import (
     Batching,
@@ -97,7 +98,7 @@ class Sieve(Step, frozen=True, tag="sieve"):
 
     part: Part
     modulus: int
-    way: Way = Way.FILTERED
+    way: int = Way.FILTERED
 
     def start(self, cx: Context) -> Transform:
         """A function."""
@@ -170,33 +171,58 @@ def _table() -> EntityTable:
     return table
 
 
-class Ask(Enrich, frozen=True, tag="ask"):
+@dataclass(slots=True, eq=False)
+class Asking:
     """Looks rows up by their key, each known from some time on, or never."""
 
     part: Part
-    known_at: tuple[float, ...]
+    known_at: Any
+    over: Callable[[], bool]
+    policy: Parking = field(default_factory=Parking)
+    until: dict[int, float] = field(default_factory=dict)
+    """The rows that are parked, and when they must be passed at the latest."""
+
+    def look(self, batch: Batch, *, final: bool) -> Batch | Later:
+        """Resolve what is known; the others wait, in time and in number as is the policy."""
+        now = self.part.books.now()
+        due = [self.until.pop(int(u), now + self.policy.age_s) for u in batch["uid"]]
+        self._judge(min(due), len(due), now, final=final)
+        uids = self.part.try_on(batch)
+        waits = self.known_at[batch["key"] % len(self.known_at)] > now
+        if final or not waits.any():
+            return Later(batch, waits) if self.part.mood.random.random() < 0.05 else batch
+        self.part.books.parked[uids[waits]] = True
+        self.until |= {int(uids[i]): due[i] for i in np.flatnonzero(waits)}
+        return Later(batch, waits)
+
+    def look_at_room(self) -> None:
+        """Between two awaits no more is parked than may be."""
+        if len(self.until) > self.policy.rows:
+            self.part.books.fault("parked rows are bounded", f"{len(self.until)} are parked")
+
+    def _judge(self, due: float, rows: int, now: float, *, final: bool) -> None:
+        """Rows are asked for again until they are too old, too many, or the last."""
+        if not final and now > due + 1e-4:
+            self.part.books.fault("parked rows expire", f"{now - due:.3f} s too late")
+        full = len(self.until) + rows > self.policy.rows
+        if final and now < due - 1e-4 and not full and not self.over():
+            self.part.books.fault("parked rows wait", f"passed {due - now:.3f} s too early")
+
+
+class Ask(Enrich, frozen=True, tag="ask"):
+    """A lookup that may say Later."""
+
+    asking: Asking
+
+    @property
+    def part(self) -> Part:
+        """As every stage has it."""
+        return self.asking.part
 
     @asynccontextmanager
     async def open(self, cx: Context) -> AsyncIterator[Lookup]:
         """The lookup."""
-        yield Asking(self.part, np.array(self.known_at))
-
-
-@dataclass(slots=True, eq=False)
-class Asking:
-    """Says Later for keys that are not known yet."""
-
-    part: Part
-    known_at: Any
-
-    def look(self, batch: Batch, *, final: bool) -> Batch | Later:
-        """Resolve what is known."""
-        uids = self.part.try_on(batch)
-        waits = self.known_at[batch["key"] % len(self.known_at)] > self.part.books.now()
-        if final or not waits.any():
-            return Later(batch, waits) if self.part.mood.random.random() < 0.05 else batch
-        self.part.books.parked[uids[waits]] = True
-        return Later(batch, waits)
+        yield self.asking
 
 
 @dataclass(slots=True, eq=False)

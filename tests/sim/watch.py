@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tapio.engine.run import Engine
 from tapio.engine.windows import WindowCell
 from tapio.model.batch import Batch
-from tests.sim.books import Books, Uids, Way
+from tests.sim.books import NAMES, Books, Uids, Way
 from tests.sim.world import World
 
 Counts = npt.NDArray[np.int64]
@@ -29,9 +29,12 @@ def observe(world: World, engine: Engine, *, ended: bool = False) -> None:
     branches = [_uids(branch.batches()) for branch in engine._flow.branches]
     for at, found in enumerate(branches):
         _branch_rows(books, at, found, ended=ended)
-        books.peak[at] = books.outstanding[at][:, None] * (1.0, 0.0)
+        peak = books.peaks[at]
+        peak.rows, peak.hot = books.outstanding[at], books.hot[at]
     for drain in world.drains:
-        drain.referee.overdue()
+        drain.referee.look()
+    for asking in world.askings:
+        asking.look_at_room()
     status = engine.status()
     if status["imbalance"]:
         books.fault("rule 1: imbalance", str(status["imbalance"]))
@@ -76,7 +79,7 @@ def _trunk_rows(books: Books, found: Uids, *, ended: bool) -> None:
     if (times > 1).any():
         books.fault("rule 1", "a row is in two places on the trunk")
     if (times[ways != Way.OPEN] > 0).any():
-        name = Way(ways[(times > 0) & (ways != Way.OPEN)][0]).name
+        name = NAMES[ways[(times > 0) & (ways != Way.OPEN)][0]]
         books.fault("rule 1", f"a row that is {name} is still on the trunk")
     missing = books.first + np.flatnonzero((times == 0) & (ways == Way.OPEN))
     if len(missing) and not ended:
@@ -91,7 +94,7 @@ def _branch_rows(books: Books, at: int, found: Uids, *, ended: bool) -> None:
     if (times > 1).any():
         books.fault("rule 1", f"a row is twice on the way to {label}")
     if (times[ways != Way.OPEN] > 0).any():
-        name = Way(ways[(times > 0) & (ways != Way.OPEN)][0]).name
+        name = NAMES[ways[(times > 0) & (ways != Way.OPEN)][0]]
         books.fault("rule 1", f"a row that is {name} is still on the way to {label}")
     missing = books.first + np.flatnonzero((times == 0) & (ways == Way.OPEN))
     if len(missing) and not ended:
@@ -140,7 +143,7 @@ def _branch_accounts(books: Books, at: int, said: Any, found: Counts, *, ended: 
     """Rule 3, term by term and by source, against the books."""
     accounts = {} if said is None else said["sources"]
     passed = books.count(Way.PASSED)
-    ways = {way: books.count_at(at, way) for way in Way}
+    ways = {way: books.count_at(at, way) for way in NAMES}
     for source, label in enumerate(books.sources):
         account = accounts.get(label)
         rule = f"rule 3: {label} to {books.sinks[at].label}"

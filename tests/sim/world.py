@@ -7,6 +7,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import numpy as np
+
 from tapio.model.batch import Batch
 from tapio.model.plan import Plan
 from tapio.model.schema import ERROR
@@ -14,7 +16,19 @@ from tests.sim import draw
 from tests.sim.books import Books, SinkTerms, Uids, Way
 from tests.sim.ends import Drain, Flows, Replays, Seen, Spring, Takes
 from tests.sim.referee import Model, Referee
-from tests.sim.stages import Ask, Fold, Gather, Label, Mood, Part, Sieve, Thin, Watch, Windows
+from tests.sim.stages import (
+    Ask,
+    Asking,
+    Fold,
+    Gather,
+    Label,
+    Mood,
+    Part,
+    Sieve,
+    Thin,
+    Watch,
+    Windows,
+)
 
 STAGES = (Sieve, Sieve, Thin, Label, Ask, Ask, Gather, Gather, Fold, Watch)
 
@@ -32,6 +46,7 @@ class World:
         self.drains: list[Drain] = []
         self.parts: list[Part] = []
         self.windows: list[Windows] = []
+        self.askings: list[Asking] = []
         self.bury_s = random.choice([0.0, 0.0, 0.02, 0.3])
         self.durable = random.choice([1.0, 1.0, 0.6, 0.0])
         self.buried_at = 0.0
@@ -45,6 +60,8 @@ class World:
         )
         for spring in self.springs:
             spring.stop_s = self.plan.settings.stop_s
+        for asking in self.askings:
+            asking.policy = self.plan.settings.parking
         ill = any(drain.spells[-1].shares for drain in self.drains)
         self.ends = draw.ends(random, endless=ill or any(s.endless for s in self.springs))
 
@@ -57,8 +74,7 @@ class World:
             books.fault("rules 11, 13, 21", f"{stage}: dead letters of rows that nobody refused")
         if (books.source[uids] != books.name(source)).any():
             books.fault("rule 10", f"dead letters of {source} hold rows of others")
-        if self.bury_s:
-            await asyncio.sleep(self.random.random() * self.bury_s)
+        await self._dig(sink)
         durable = self.random.random() < self.durable
         way, self.buried_at = Way.BURIED if durable else Way.LOST, books.now()
         if sink is None:
@@ -67,6 +83,22 @@ class World:
             books.end(sink, uids, way, reason="dead letter")
         return durable
 
+    async def _dig(self, sink: int | None) -> None:
+        """Dead letters take their time."""
+        if sink is not None:
+            self.drains[sink].referee.buries(+1)
+        try:
+            if self.bury_s:
+                await asyncio.sleep(self.random.random() * self.bury_s)
+        finally:
+            if sink is not None:
+                self.drains[sink].referee.buries(-1)
+
+    def over(self) -> bool:
+        """Whether nothing more is read."""
+        stopped_at = self.books.stopped_at + self.plan.settings.stop_s
+        return all(s.over for s in self.springs) or self.books.now() >= stopped_at
+
     def reborn(self) -> None:
         """A new process in a world without faults."""
         self.books.reborn()
@@ -74,6 +106,8 @@ class World:
             part.mood = Mood(part.mood.random)
         for stage in self.windows:
             stage.panes.clear()
+        for asking in self.askings:
+            asking.until.clear()
         for drain in self.drains:
             drain.reborn()
         for spring in self.springs:
@@ -83,7 +117,7 @@ class World:
         """Rows came to the end of the trunk."""
         uids: Uids = batch["uid"]
         books = self.books
-        idle = [not n for n in books.outstanding[:, 0]]
+        idle = [not n for n in books.outstanding]
         books.passed(uids, batch.size / batch.rows)
         urgent = bool((books.severity[uids] >= ERROR).any())
         for at, drain in enumerate(self.drains):
@@ -119,7 +153,8 @@ class World:
         if kind is Label:
             return Label(part, name=label)
         if kind is Ask:
-            return Ask(part, draw.known_at(random), name=label)
+            self.askings.append(Asking(part, np.array(draw.known_at(random)), self.over))
+            return Ask(self.askings[-1], name=label)
         hold_s, rows = random.choice([0.02, 0.2, 1.0]), random.choice([1, 10, 100])
         self.windows.append(kind(part, hold_s, rows, name=label))
         return self.windows[-1]
