@@ -21,7 +21,7 @@ from tapio.enrich.cgroup import Cgroup
 from tapio.model.batch import Batch
 from tapio.model.plan import Plan
 from tapio.model.policy import Settings
-from tapio.model.stage import Context, Lookup, Stateful
+from tapio.model.stage import Context, Lookup
 from tapio.sample.adaptive import Adaptive
 
 CGROUPS = 300
@@ -40,7 +40,7 @@ class Line:
         self.cx = cx
         self._rings = cycle(rings)
         self._known = known
-        self._sampler = cast(Stateful, Adaptive(target_per_s=1e9, seed=1).start(cx))
+        self._sampler = Adaptive(target_per_s=1e9, seed=1).start(cx)
         self._now_ns = cx.clock.time_ns()
 
     def batch(self) -> Batch:

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
+from typing import Any
 
 from opentelemetry._logs import LogRecord as ApiRecord
 from opentelemetry._logs import SeverityNumber
@@ -88,7 +89,7 @@ def _check(line: Line) -> None:
 def _objects(batch: Batch, line: Line) -> bytes:
     """The request made of official protobuf objects, a LogRecord a row."""
     request = ExportLogsServiceRequest()
-    scopes = {}
+    scopes: dict[int, Any] = {}
     for (at, severity, attributes), entity in zip(rows(batch), entities(batch), strict=True):
         scope = scopes.get(id(entity))
         if scope is None:
@@ -102,7 +103,7 @@ def _objects(batch: Batch, line: Line) -> bytes:
         record.severity_text = level(severity)
         record.event_name = batch.topic
         record.attributes.extend(_pairs(attributes))
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def _pairs(attributes: Mapping[str, object]) -> Iterable[KeyValue]:
@@ -119,7 +120,7 @@ class _Kept(LogRecordProcessor):
     """Keeps what was emitted, for one request."""
 
     def __init__(self) -> None:
-        self.records: list[ReadWriteLogRecord] = []
+        self.records: list[Any] = []  # what the encoder takes is typed apart from what is emitted
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         self.records.append(log_record)
@@ -134,7 +135,7 @@ class _Kept(LogRecordProcessor):
 def _sdk(batch: Batch, line: Line) -> bytes:
     """The request made by opentelemetry-sdk and its OTLP encoder: a logger an entity."""
     kept = _Kept()
-    loggers = {}
+    loggers: dict[int, Any] = {}
     for (at, severity, attributes), entity in zip(rows(batch), entities(batch), strict=True):
         logger = loggers.get(id(entity))
         if logger is None:
@@ -152,4 +153,4 @@ def _sdk(batch: Batch, line: Line) -> bytes:
                 event_name=batch.topic,
             )
         )
-    return encode_logs(kept.records).SerializeToString()
+    return bytes(encode_logs(kept.records).SerializeToString())

@@ -35,8 +35,8 @@ class Plain:
     def __init__(self, size: int) -> None:
         """``size`` bytes, a power of two; empty."""
         self._positions = np.zeros(2, np.uint64)
-        self.consumer = memoryview(self._positions)[:1]
-        self.producer = memoryview(self._positions)[1:]
+        self.consumer = self._positions.data[:1]
+        self.producer = self._positions.data[1:]
         self.data: ringbuf.Bytes = np.zeros(2 * size, np.uint8)
 
     def write(self, records: npt.NDArray[Any]) -> None:

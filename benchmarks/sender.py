@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import cycle
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
@@ -28,8 +29,9 @@ from tapio.model.ticket import Ticket
 from tapio.pipeline import Pipeline
 from tapio.sample.adaptive import Adaptive
 from tapio.sinks.otlp import Otlp
+from tapio.sinks.otlp_target import Compression
 
-WARM_UP = 100
+WARM_UP = 20
 """Batches before the measured ones: imports, connections and heaps are there by then."""
 
 
@@ -65,7 +67,7 @@ class Rings(Source, frozen=True, tag="rings"):
         yield read
 
 
-def main(root: str, url: str, compression: str, batches: int) -> None:
+def main(root: str, url: str, compression: Compression, batches: int) -> None:
     """Send ``batches`` batches of ``ROWS`` rows of the host at ``root``; say what they took."""
     started: list[float] = []
     pipeline = (
@@ -84,7 +86,7 @@ def main(root: str, url: str, compression: str, batches: int) -> None:
     print(json.dumps({"rows": said["delivered"], "cpu_s": spent}))
 
 
-def _sink(url: str, compression: str) -> Otlp:
+def _sink(url: str, compression: Compression) -> Otlp:
     """Batches of exactly ``ROWS``, one after another, so that bodies can be compared by number.
 
     The source is quicker than the wire: a short channel, so that little lies between them.
@@ -102,4 +104,4 @@ def _sink(url: str, compression: str) -> Otlp:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], cast(Compression, sys.argv[3]), int(sys.argv[4]))
