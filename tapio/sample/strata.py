@@ -56,9 +56,8 @@ class Strata:
             return
         self._crowded = False
         silent = {s: k for k, s in self._slots.items() if self.rows[s] < _IDLE_ROWS}
-        for slot, key in silent.items():
+        for key in silent.values():
             del self._slots[key]
-            self.rows[slot] = 0.0
         self._free += sorted(silent, reverse=True)
         gone = np.zeros(len(self.rows), bool)
         gone[[SHARED, *silent]] = True
@@ -91,7 +90,6 @@ class Strata:
             wider = np.full(2 * len(table) + 2, -1, np.intp)
             if view is not None:
                 wider[: len(view) - 1] = view[:-1]
-                wider[-1] = view[-1]
             view = wider
         if len(self._views) >= _VIEWS:
             del self._views[next(iter(self._views))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapio.batch.by import By
@@ -24,6 +24,7 @@ def test_is_full_by_rows() -> None:
     (batch,) = window.flush(0)
     assert batch["n"].tolist() == list(range(10))
     assert window.held() == 0
+    assert not window.push(counting("a.b", 9), 0)
 
 
 def test_is_full_by_bytes() -> None:
@@ -82,6 +83,7 @@ def streams(draw: st.DrawFn) -> list[Batch]:
     return [draw(batches(schema)) for schema in chosen]
 
 
+@settings(deadline=None)
 @given(streams(), st.integers(1, 30), st.integers(1, 2000))
 def test_what_goes_in_comes_out(stream, max_rows, max_bytes) -> None:
     """Each row comes out once, unchanged, in order within its schema; ``held`` counts them."""

@@ -6,7 +6,7 @@ from zlib import crc32
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapio.model.errors import DecodeError
@@ -60,12 +60,14 @@ def snapshot() -> bytes:
 GOOD = snapshot()
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
 def test_a_damaged_snapshot_is_refused(at, change) -> None:
     """One changed byte anywhere is a DecodeError, and the sampler stays as it was."""
     refused(GOOD[:at] + bytes([GOOD[at] ^ change]) + GOOD[at + 1 :])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300) | st.integers(0, len(GOOD) - 1).map(lambda size: GOOD[:size]))
 def test_what_is_no_snapshot_is_refused(state) -> None:
     """Any other bytes, and any cut snapshot, are a DecodeError."""

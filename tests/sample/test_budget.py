@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapio.sample.budget import fair_level
@@ -14,6 +14,7 @@ from tapio.sample.budget import fair_level
 demands = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(demands, st.floats(1e-3, 1e6))
 def test_the_budget_is_used_and_no_more(asked, budget) -> None:
     """What is given adds up to the budget, or to all that was asked for."""
@@ -24,6 +25,7 @@ def test_the_budget_is_used_and_no_more(asked, budget) -> None:
     assert math.isinf(level) == (asked.sum() <= budget)
 
 
+@settings(deadline=None)
 @given(demands, st.floats(1e-3, 1e6))
 def test_nobody_has_more_than_somebody_who_was_cut(asked, budget) -> None:
     """Who does not get all has the level, and the level is the most that anybody has."""

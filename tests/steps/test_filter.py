@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapio.model.when import When
@@ -35,6 +35,7 @@ def test_a_missing_column_chooses_nothing() -> None:
     assert Filter(drop=absent).start(context())(batch).rows == 3
 
 
+@settings(deadline=None)
 @given(batches(), st.integers(0, 24))
 def test_nothing_is_lost_between_keep_and_drop(batch, severity) -> None:
     """A condition and its complement part the rows, in their order and unchanged."""

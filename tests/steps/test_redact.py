@@ -81,6 +81,9 @@ def test_coded_text_costs_once_a_distinct_text(monkeypatch) -> None:
     many = batch(*["ls", SECRET] * 500)
     Redact().start(context())(many)
     assert seen == [1000, 2, 1000, 1000]
+    seen.clear()
+    Redact().start(context())(many.slice(7, 1))
+    assert seen == [1, 1, 1, 1]
 
 
 def test_two_secrets_become_one_text() -> None:
