@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,13 +52,29 @@ async def reading(
     with ExitStack() as stack:
         topics = _mapped(object, wanted, size, stack)
         event = stack.enter_context(wakeups([object.fd(w.ring) for w in wanted]))
-        counts = None if config is None else _configured(object, size, config)
+        btf = Btf(object.btf)
+        counts = None
+        if config is not None:
+            configure(object, btf, {"wakeup_bytes": size // WAKEUP_SHARE, **config})
+            counts = Counts(object, btf)
         account = Account(topics, counts)
         account.observe(cx)
         stack.callback(_closed, cx, account)
         object.attach()
-        stack.callback(object.detach)
-        yield Reader(cx, topics, event, object.detach).read
+        detach = partial(_detach, object, btf, config is not None)
+        stack.callback(detach)
+        yield Reader(cx, topics, event, detach).read
+
+
+def _detach(object: Object, btf: Btf, is_ours: bool) -> None:
+    """Nothing is submitted any more when it returns; may be called again.
+
+    Our own programs are made inert first: a child of this process that is between fork and
+    exec still holds the links, and keeps them attached.
+    """
+    if is_ours:
+        configure(object, btf, {})
+    object.detach()
 
 
 def _mapped(object: Object, wanted: Sequence[Wanted], size: int, stack: ExitStack) -> list[Topic]:
@@ -74,12 +91,6 @@ def _ring(fd: int, size: int, dtype: np.dtype[Any], slabs: Slabs) -> Ring | Cons
     if is_needed():
         return Consumer(fd, size, dtype)
     return Ring(Mapped(fd, size), dtype, slabs)
-
-
-def _configured(object: Object, size: int, config: Mapping[str, int]) -> Counts:
-    btf = Btf(object.btf)
-    configure(object, btf, {"wakeup_bytes": size // WAKEUP_SHARE, **config})
-    return Counts(object, btf)
 
 
 def _closed(cx: Context, account: Account) -> None:

@@ -52,7 +52,10 @@ async def test_every_row_that_is_committed_is_taken_in_order(objects: Path) -> N
     """100,000 rows come out once each, in the order in which they went in."""
     said = Said()
     cx = listening(said)
-    async with producing(cx, objects) as (read, produce), asyncio.TaskGroup() as group:
+    async with (
+        producing(cx, objects, size=1 << 24) as (read, produce),
+        asyncio.TaskGroup() as group,
+    ):
         reading = group.create_task(to_end(read, said))
         for _ in range(100):
             await asyncio.to_thread(produce, 1000)
@@ -161,7 +164,7 @@ async def test_records_held_busy_are_neither_torn_nor_passed_over(objects: Path)
             produce(500, hold=200)
 
     async with (
-        producing(cx, objects, size=1 << 18) as (read, produce),
+        producing(cx, objects, size=1 << 22) as (read, produce),
         asyncio.TaskGroup() as group,
     ):
         group.create_task(to_end(read, said))
@@ -171,8 +174,7 @@ async def test_records_held_busy_are_neither_torn_nor_passed_over(objects: Path)
         cx.stopping.set()  # type: ignore[attr-defined]
     account = said.accounts["process.exit"]
     assert sum(torn(batch) for batch in said.batches) == 0
-    assert len(pids(said)) == account["taken"] == account["committed"] > 10_000
-    assert account["fired"] == 20_000
+    assert len(pids(said)) == account["taken"] == account["committed"] == 20_000
     assert balanced(account)
 
 
