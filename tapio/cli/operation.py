@@ -21,7 +21,7 @@ from tapio.engine import setting
 from tapio.engine.run import Engine
 from tapio.model.batch import MAX_ROWS
 from tapio.model.errors import TapioError
-from tapio.model.plan import Plan, labels, tag
+from tapio.model.plan import Plan, tag
 
 BEHIND_S = 0.5
 """The endpoints come this much later: what they import must not delay the first row."""
@@ -66,7 +66,6 @@ class Operation:
         metered = self._meters(setting.resource(self._plan, origin))
         meter = metered.meter if metered else None
         engine = Engine(self._plan, meter=meter, logger=self._logger, origin=origin)
-        _open_accounts(engine)
         if metered:
             metered.observe(engine.status())
         display = self._display(signals)
@@ -166,14 +165,6 @@ class Operation:
             self._logger.error(said, status["imbalance"])
         if not self._wishes.quiet and (self.opened or totals(status).taken):
             closing(self._out, ledger.page(status, max(40, terminal.width())))
-
-
-def _open_accounts(engine: Engine) -> None:
-    """Let every account stand at 0 from the start: a first failure must be an increase."""
-    for source in labels(engine.plan.sources):
-        _ = engine.ledger.trunk[source]
-        for sink in labels(engine.plan.sinks):
-            _ = engine.ledger.branch[sink, source]
 
 
 async def _listen(

@@ -7,6 +7,7 @@ A move is one synchronous call on an account, so what is read between awaits bal
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +73,14 @@ class Ledger:
     def __init__(self) -> None:
         self.trunk: defaultdict[str, TrunkAccount] = defaultdict(TrunkAccount)
         self.branch: defaultdict[tuple[str, str], BranchAccount] = defaultdict(BranchAccount)
+
+    def open(self, sources: Iterable[str], sinks: Iterable[str]) -> None:
+        """Let the accounts of a plan stand at 0 from the start: a first failure is an increase."""
+        labels = tuple(sinks)
+        for source in sources:
+            _ = self.trunk[source]
+            for sink in labels:
+                _ = self.branch[sink, source]
 
 
 def as_dict(account: TrunkAccount | BranchAccount, held: int) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from tapio.engine.limits import MemoryGauge
 from tapio.engine.reader import Reader, Way
 from tapio.engine.snapshots import Snapshots
 from tapio.model.origin import Origin
-from tapio.model.plan import Plan
+from tapio.model.plan import Plan, labels
 from tapio.model.stage import Clock
 
 
@@ -62,6 +62,7 @@ class Engine:
         self._bury = bury or folder.bury
         self._random = random or Random()  # noqa: S311 - jitter, not a secret
         self._flow = Flow(self._bury)
+        self.ledger.open(labels(plan.sources), labels(plan.sinks))
         self._memory = MemoryGauge(plan.settings.memory, self._flow.batches)
         self._stopping = asyncio.Event()
         self._readers: list[Reader] = []
