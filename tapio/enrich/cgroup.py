@@ -30,7 +30,7 @@ from tapio.model.stage import Context, Enrich, Later, Lookup, Transform
 
 COLUMN = "cgroup_id"
 CGROUPS_MAX = 65_536
-"""Folders that a walk looks at; a node has some hundreds, the kernel at most 65,535 with memory."""
+"""Folders that a walk looks at: a node has some hundreds, the memory controller takes 65,535."""
 ABSENT_MAX = 65_536
 """Ids remembered as gone; beyond that they are forgotten, and looked for again."""
 WALK_PAUSE_S = 0.1
@@ -98,7 +98,7 @@ def walk(root: Path) -> dict[int, str]:
 
 def _children(folder: str) -> Iterator[tuple[int, str]]:
     """(inode, name) of the folders in ``folder``; none where it went away meanwhile."""
-    with contextlib.suppress(FileNotFoundError, PermissionError), os.scandir(folder) as entries:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield entry.inode(), entry.name
@@ -150,6 +150,8 @@ class Identities:
         self, found: Mapping[int, str], now_s: float, asked: frozenset[int] = frozenset()
     ) -> None:
         """Take what a walk has ``found``; of ``asked``, what it has not is gone for good."""
+        if found.keys() == self._known.keys() and not asked:
+            return
         self._forget(found, now_s)
         for id in found.keys() - self._known.keys():
             self._known[id] = tuple(sorted(attributes(found[id]).items()))
