@@ -129,6 +129,7 @@ class Batch:
 
     def slice(self, start: int, rows: int) -> Batch:
         """At most ``rows`` rows from ``start`` on, without a copy."""
+        start = min(start, self.rows)
         stop = min(start + rows, self.rows)
         part = {
             n: c[start:stop] if isinstance(c, np.ndarray) else c.slice(start, stop - start)

@@ -87,11 +87,7 @@ class When(
         column = batch[name]
         test, value = next((n, getattr(self, n)) for n in self._comparisons())
         if isinstance(column, np.ndarray):
-            number = column.astype(object) if isinstance(value, str) else column
-            chosen = (
-                np.isin(column, list(value)) if test == "in_" else _COMPARE[test](number, value)
-            )
-            return np.broadcast_to(np.asarray(chosen, bool), batch.rows)
+            return _compare_numbers(column, test, value)
         return _compare_text(column, test, value)
 
 
@@ -104,6 +100,17 @@ def _fold(
     return mask
 
 
+def _compare_numbers(column: npt.NDArray[Any], test: str, value: Any) -> Mask:
+    """A value at a time, so that each is compared exactly; a text is chosen never."""
+    compare = operator.eq if test == "in_" else _COMPARE[test]
+    numbers = column.view(np.uint8) if column.dtype == np.bool_ else column
+    chosen = np.zeros(len(column), bool)
+    for one in value if test == "in_" else (value,):
+        if not isinstance(one, str):
+            chosen |= compare(numbers, float(one) if column.dtype.kind == "f" else one)
+    return chosen
+
+
 def _compare_text(column: pa.Array, test: str, value: Any) -> Mask:
     """Compared on the dictionary, once a distinct text, and then gathered; null is chosen never."""
     coded = column if isinstance(column.type, pa.DictionaryType) else column.dictionary_encode()
@@ -113,8 +120,10 @@ def _compare_text(column: pa.Array, test: str, value: Any) -> Mask:
     ]
     if test == "in_":
         chosen = [t in value for t in texts]
+    elif isinstance(value, str):
+        chosen = [t is not None and bool(_COMPARE[test](t, value)) for t in texts]
     else:
-        chosen = [isinstance(value, str) and bool(_COMPARE[test](t, value)) for t in texts]
+        chosen = [False] * len(texts)
     hits = np.array([*chosen, False], bool)  # the last slot is null's
     index = pc.fill_null(coded.indices, len(texts)).to_numpy(zero_copy_only=False)
     return np.asarray(hits[index], bool)
