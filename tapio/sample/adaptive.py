@@ -45,7 +45,8 @@ class Adaptive(Sample, frozen=True, tag="adaptive"):
     is twice the target when it is full, the target when half full; what is expected to be kept
     is taken out. Wrong estimates therefore correct themselves. A burst takes at most half of
     what the bucket holds in one batch (and one row a stratum, for p stays above 0): over any
-    time T at most (T + ``window_s``) · target, but for chance and that one row.
+    time T at most (T + ``window_s``) · target, but for chance and that one row. Where batches
+    come further apart than half a window, less than the target is kept.
 
     *Bounded.* ``max_strata`` at most are told apart; more share one stratum until others have
     been silent. Pressure above 0.8 halves the target each second, down to 1/64; below 0.5 it

@@ -2,7 +2,7 @@
 
 Secrets are rare, so nearly all of the work is to see that there is none. Texts that hold much
 are sieved by one RE2 expression (0.2 ms, then 2.7 ns a byte); few texts by looking for
-lower-case marks (0.3 ns a byte and mark). What is left is looked at one distinct text at a
+lower-case marks (0.5 ns a byte and mark). What is left is looked at one distinct text at a
 time: compiling the forms for RE2, as pyarrow does at each call, would take milliseconds.
 
 The time is linear in the text, whatever it is: loops are possessive or bounded. Arguments stand

@@ -161,7 +161,7 @@ def hidden(text: str) -> str:
 
 
 @pytest.mark.parametrize("form", PLAIN)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(secrets(ALNUM).map("a1{}".format))
 def test_a_plain_secret_goes_and_nothing_else(form, secret) -> None:
     """A secret of letters and digits is replaced exactly, wherever the form stands in a line."""
@@ -170,7 +170,7 @@ def test_a_plain_secret_goes_and_nothing_else(form, secret) -> None:
 
 
 @pytest.mark.parametrize(("form", "texts"), NASTY, ids=[form for form, _ in NASTY])
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_no_part_of_a_secret_survives(form, texts, data) -> None:
     """Whatever the secret is made of, no six characters of it are left behind."""
