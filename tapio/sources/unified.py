@@ -8,6 +8,8 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
+from tapio.kernel.host import unified
+
 FOLDERS_MAX = 65_536
 """Folders looked at for our own cgroup; a node has some hundreds."""
 
@@ -21,7 +23,8 @@ class Unified:
     """
 
     def __init__(self, host_root: Path) -> None:
-        self._root = mounted(host_root)
+        mount = unified(host_root)
+        self._root = None if mount is None else os.fsencode(mount)
         self._inside: bytes | None = None
 
     def resolve(self, path: bytes) -> tuple[bytes, int]:
@@ -40,7 +43,7 @@ class Unified:
 
     def _place(self) -> bytes:
         """The path of our namespace's root in the host's tree; empty where it is not found."""
-        own = mounted(Path("/"))
+        own = unified(Path("/"))
         if own is None or self._root is None:
             return b""
         wanted = os.stat(own).st_ino  # noqa: PTH116 - bytes, which a Path is not made of
@@ -56,11 +59,3 @@ class Unified:
                             return path
                         pending.append(path)
         return b""
-
-
-def mounted(host_root: Path) -> bytes | None:
-    """Where the unified tree is mounted: alone, or beside the old hierarchies."""
-    for place in ("sys/fs/cgroup", "sys/fs/cgroup/unified"):
-        if (host_root / place / "cgroup.controllers").exists():
-            return os.fsencode(host_root / place)
-    return None

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tapio.kernel.host import unified
 from tapio.model.batch import Batch
 from tapio.model.errors import ConfigError, EndOfStream
 from tapio.model.schema import Schema
@@ -25,7 +26,6 @@ from tapio.observers import process
 from tapio.sources.figures import PRESSURE, TCP, Moment, Pressure, Tcp
 from tapio.sources.processes import END, START, Processes, contents
 from tapio.sources.procfs import Procfs
-from tapio.sources.unified import mounted
 from tests.contexts import context
 
 ROOT = Path("/")
@@ -419,7 +419,7 @@ def test_it_needs_no_privilege() -> None:
 @pytest.fixture
 def cgroup() -> Iterator[Path]:
     """A real cgroup of the unified tree, two levels deep."""
-    tree = mounted(ROOT)
+    tree = unified(ROOT)
     if os.geteuid() != 0 or tree is None:
         pytest.skip("making a cgroup needs root and a unified tree")
     outer = Path(os.fsdecode(tree)) / f"tapio-test-{os.getpid()}"
