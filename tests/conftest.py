@@ -9,6 +9,10 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 
 import pytest
 import uvloop
+from hypothesis import settings
+
+settings.register_profile("tapio", deadline=None)
+settings.load_profile("tapio")  # a time limit a test is pytest's; an example's would measure load
 
 IN_CI = bool(os.environ.get("CI"))
 
