@@ -22,6 +22,7 @@ class Flow:
         self.ledger = Ledger()
         self.segments: list[Segment] = []
         self.branches: list[Branch] = []
+        self.failures: list[Exception] = []
         self._bury = bury
 
     def dispatch(self, parcel: Parcel) -> list[asyncio.Future[None]]:
@@ -45,6 +46,11 @@ class Flow:
             if room is not None:
                 rooms.append(room)
         return rooms
+
+    def check(self) -> None:
+        """Raise what a source raised when it was told how a delivery ended: it ends the run."""
+        if self.failures:
+            raise self.failures[0]
 
     def burier(self, segment: Segment) -> Callable[[Dead], Awaitable[None]]:
         """What buries the parcels that a stage of ``segment`` failed on (rule 21)."""

@@ -27,6 +27,7 @@ class Keeper:
         next_save = loop.time() + EVERY_S
         while True:
             self.heartbeat = loop.time()
+            self._flow.check()
             self._memory.look()
             if self._memory.hard:
                 self._flow.shed(self._memory.bytes - self._memory.policy.hard)

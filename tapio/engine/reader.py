@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 from tapio.engine.channel import BREATH, Channel
 from tapio.engine.ledger import Ledger
@@ -11,7 +12,7 @@ from tapio.engine.limits import MemoryGauge
 from tapio.engine.parcel import Parcel, urgent
 from tapio.model.errors import EndOfStream
 from tapio.model.stage import Delivery, Read
-from tapio.model.ticket import Outcome
+from tapio.model.ticket import Outcome, Ticket
 
 MEMORY_POLL_S = 0.01
 """How often a reader looks whether memory is below the soft limit again: a hundredth of the
@@ -26,6 +27,8 @@ class Way:
     ledger: Ledger
     memory: MemoryGauge
     stopping: asyncio.Event
+    failures: list[Exception]
+    """What sources raised when they were told how a delivery ended."""
 
 
 class Reader:
@@ -81,8 +84,16 @@ class Reader:
             return None
         self._way.ledger.trunk[self.label].taken += batch.rows
         self._way.memory.add(batch)
-        parcel = Parcel(batch, ticket, self.label, self._replayable, urgent(batch))
+        told = Ticket(partial(self._tell, ticket))
+        parcel = Parcel(batch, told, self.label, self._replayable, urgent(batch))
         return self._way.inbox.offer(parcel)
+
+    def _tell(self, ticket: Ticket, outcome: Outcome) -> None:
+        """Settle the source's ticket; an error there must not stop the move that led to it."""
+        try:
+            ticket.settle(outcome)
+        except Exception as error:
+            self._way.failures.append(error)
 
     async def _memory(self) -> None:
         """Wait while memory is above its soft limit (rule 19), unless a stop was asked for."""

@@ -141,7 +141,8 @@ class Engine:
         folder = self._home / "snapshots" / self.plan.name
         snapshots = Snapshots(folder, trunk.snapshots, self._logger)
         snapshots.restore()
-        way = Way(trunk.segments[0].inbox, self.ledger, self._memory, self._stopping)
+        inbox, failures = trunk.segments[0].inbox, self._flow.failures
+        way = Way(inbox, self.ledger, self._memory, self._stopping, failures)
         self._readers = await build.readers(site, way)
         self._reading = len(self._readers)
         return Keeper(self._flow, self._memory, snapshots)
@@ -174,6 +175,7 @@ class Engine:
         finally:
             keeper.close()
             self._flow.sweep(reason)
+        self._flow.check()
 
     async def _until_deadline(self) -> bool:
         """Run the main tasks; whether the drain's deadline cut them off."""
