@@ -175,7 +175,7 @@ async def _pieces(body: memoryview | bytes) -> AsyncIterator[memoryview]:
 
 async def _answer(response: aiohttp.ClientResponse, secrets: Iterable[str]) -> Answer:
     body = bytearray()
-    while len(body) < MAX_REPLY and (part := await response.content.read(MAX_REPLY - len(body))):
+    while part := await response.content.read(MAX_REPLY - len(body)):
         body += part
     said = bytes(body)
     for word in (w for secret in secrets for w in secret.split() if len(w) > 4):

@@ -187,6 +187,14 @@ def test_padding_is_not_seen(rows: int, sizes: list[int], data: st.DataObject) -
     assert decoded(encode(batch, "padded")) == decoded(encode(batch)) == expected(batch)
 
 
+@pytest.mark.parametrize("severity", [0, 1, 24, 25, 255])
+def test_padding_ends_where_severity_has_no_name(severity: int) -> None:
+    """The blanks are overwritten also by a severity_text that is empty."""
+    names = ["alpha", "beta", "gamma", "epsilon"] * 10
+    batch = counting("net.dns", 40, severity=severity, name=names)
+    assert decoded(encode(batch, "padded")) == expected(batch)
+
+
 def test_padded_records_are_of_one_length() -> None:
     """Where texts are of nearly one length, all records are; and compact is shorter."""
     batch = counting("net.dns", 40, name=["alpha", "beta", "gamma", "epsilon"] * 10)
@@ -261,6 +269,16 @@ def test_text_that_is_not_utf8_becomes_a_question_mark() -> None:
     """A lone surrogate, as a file name may have, never leaves as broken UTF-8."""
     data = Encoder({"host.name": "a\udcffb"}).encode(counting("net.dns", 1))
     assert decoded(data)[0][0] == {"host.name": "a?b"}
+
+
+def test_texts_without_end_are_not_remembered_without_end() -> None:
+    """4 MiB of distinct coded texts in one run leave a vocabulary of 1 MiB, and all arrive."""
+    known = Vocabulary()
+    for start in range(0, 400, 20):
+        batch = counting("net.dns", 20, name=[f"{start + n} " + "x" * 10_000 for n in range(20)])
+        Rows(batch, known)
+        assert known.remembered < 1_300_000
+    assert decoded(encode(batch)) == expected(batch)
 
 
 def test_an_earlier_message_outlives_the_next() -> None:

@@ -32,6 +32,12 @@ def test_nothing_refused_is_nothing(data: bytes) -> None:
     assert partial_success(data) == Partial(0, "")
 
 
+@pytest.mark.parametrize("data", [b"\x0d\x08\x05\x00\x00", b"\x09" + b"\x08\x05" * 4])
+def test_a_field_of_another_type_is_passed_over(data: bytes) -> None:
+    """Field 1 as four or eight plain bytes is no partial success."""
+    assert partial_success(data) == Partial(0, "")
+
+
 def test_a_negative_count_says_nothing() -> None:
     """The field is an int64; below 0 it cannot be a number of records."""
     part = ExportLogsPartialSuccess(rejected_log_records=-1)

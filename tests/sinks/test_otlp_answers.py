@@ -102,6 +102,14 @@ async def test_errors_of_the_data_reject_the_rows(status: int) -> None:
     assert isinstance(await outcome(answering(status, "no such field")), Rejected)
 
 
+async def test_a_400_about_tls_is_the_endpoint_s() -> None:
+    """What Go's servers answer to plain HTTP on a TLS port says nothing of the rows."""
+    words = "Client sent an HTTP request to an HTTPS server.\n"
+    error = await outcome(answering(400, words))
+    assert isinstance(error, Retryable)
+    assert "use https://" in str(error)
+
+
 async def test_413_asks_for_less() -> None:
     """Rule 12: the engine halves what was too large."""
     error = await outcome(answering(413))

@@ -24,11 +24,8 @@ def severity_text(number: int) -> str:
 
 
 def _fields(number: int) -> bytes:
-    """Ten bytes at most; none for 0, which says nothing."""
-    if number == 0:
-        return b""
-    text = severity_text(number).encode()
-    return tag(NUMBER, 0) + varint(number) + (field(TEXT, text) if text else b"")
+    """Ten bytes at most. The text stands there even if it is empty: it ends the padding."""
+    return tag(NUMBER, 0) + varint(number) + field(TEXT, severity_text(number).encode())
 
 
 _ALL = [_fields(number) for number in range(256)]

@@ -30,11 +30,11 @@ class Coded:
 
 
 class Vocabulary:
-    """The attributes of the texts seen so far."""
+    """The attributes of the texts seen so far; ``remembered`` counts their bytes."""
 
     def __init__(self) -> None:
         self._known: dict[str, dict[str | None, bytes]] = {}
-        self._bytes = 0
+        self.remembered = 0
 
     def coded(self, field: Field, column: pa.DictionaryArray, buffer: int) -> Coded:
         """A column of coded text; its distinct attributes are to be number ``buffer``."""
@@ -55,14 +55,14 @@ class Vocabulary:
             return [known[text] for text in texts]
 
     def _learn(self, key: str, texts: list[str | None]) -> dict[str | None, bytes]:
-        if self._bytes > _REMEMBERED:
+        if self.remembered > _REMEMBERED:
             self._known.clear()
-            self._bytes = 0
+            self.remembered = 0
         known = self._known.setdefault(key, {None: b""})
         for text in texts:
             if text is not None and text not in known:
                 known[text] = attribute(6, key, text)
-                self._bytes += len(known[text])
+                self.remembered += len(known[text])
         return known
 
 

@@ -37,6 +37,7 @@ Halves move apart first, then quarters, until there are seven bits in each byte.
 """
 
 
+_WIDTHS = [next((w for w in _SPREAD if bits <= 7 * w), 10) for bits in range(65)]
 _LOW_56, _NINTH = np.uint64((1 << 56) - 1), np.uint64(0x80 << 56)
 
 
@@ -62,7 +63,7 @@ def field(number: int, payload: bytes) -> bytes:
 
 def width(largest: int) -> int:
     """The bytes that ``varints`` needs for values up to ``largest``: 1, 2, 4 or 8; 10 beyond."""
-    return next((bytes_ for bytes_ in _SPREAD if largest < 1 << 7 * bytes_), 10)
+    return _WIDTHS[largest.bit_length()]
 
 
 def varints(values: Numbers, width: int) -> tuple[Numbers, ...]:
