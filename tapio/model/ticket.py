@@ -57,15 +57,11 @@ class Ticket:
         """One ticket for all of ``tickets``, which settle as it settles."""
         if len(tickets) == 1:
             return tickets[0].fork(1)[0]
-        callbacks = [t._on_settle for t in tickets if t._on_settle is not None]
+        joined = _Joined()
         for ticket in tickets:
             ticket._spend()
-
-        def settle_all(outcome: Outcome) -> None:
-            for callback in callbacks:
-                callback(outcome)
-
-        return Ticket(settle_all)
+            joined.add(ticket._on_settle)
+        return Ticket(joined)
 
     def _spend(self) -> None:
         assert not self._spent, "a ticket settles once"
@@ -74,6 +70,26 @@ class Ticket:
     def __del__(self) -> None:
         if not self._spent:
             warnings.warn("a ticket was never settled", ResourceWarning, stacklevel=2)
+
+
+class _Joined:
+    """Tells all of the tickets that were joined; joins of joins are one list, not a chain."""
+
+    __slots__ = ("_told",)
+
+    def __init__(self) -> None:
+        self._told: list[Callable[[Outcome], None]] = []
+
+    def add(self, on_settle: Callable[[Outcome], None] | None) -> None:
+        """Tell this one too."""
+        if isinstance(on_settle, _Joined):
+            self._told += on_settle._told
+        elif on_settle is not None:
+            self._told.append(on_settle)
+
+    def __call__(self, outcome: Outcome) -> None:
+        for told in self._told:
+            told(outcome)
 
 
 class _Tally:
