@@ -50,7 +50,7 @@ class Otlp(Networked, frozen=True, tag="otlp"):
 
     ``compression: auto`` is zstd where the receiver takes it, else gzip, else none; none at once
     to this machine, where it would cost both sides and save nothing. ``encoding: padded`` makes
-    records of one length, which cost the receiver no more and the wire up to a quarter.
+    records of one length where that lengthens them by a quarter at most.
 
     A repeated request repeats its records: OTLP has no way to tell (rule 17). Records that the
     receiver refuses by count are ``refused``; an answer of 400 or 422 rejects the batch.

@@ -28,6 +28,14 @@ _KEY, _VALUE = tag(1), tag(2)
 _STRING, _BOOL, _INT, _DOUBLE, _BYTES = tag(1), tag(2, 0), tag(3, 0), tag(4, 1), tag(7)
 
 
+INT64 = (1 << 63) - 1
+"""The largest integer of OTLP."""
+
+
+class BeyondInt64(Exception):
+    """A column, named by the argument, has integers that OTLP's cannot say."""
+
+
 @dataclass(slots=True)
 class Frame:
     """Bytes that are as many in every row: constants, and ``values`` at offsets among them."""
@@ -80,19 +88,25 @@ class Text:
 
 
 def number(field: Field, column: Numbers) -> Part:
-    """A column of numbers: ``bool_value``, ``double_value`` or ``int_value``."""
+    """A column of numbers: ``bool_value``, ``double_value`` or ``int_value``.
+
+    Raises BeyondInt64.
+    """
     if column.dtype.kind == "b":
         return _head(field.otel, _BOOL, 1), (column.view(np.uint8),)
     if column.dtype.kind == "f":
         with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
             return _head(field.otel, _DOUBLE, 8), (column.astype("<f8"),)
-    width = _int_width(column)
+    width = _int_width(field, column)
     return _head(field.otel, _INT, width), varints(column, width)
 
 
-def _int_width(column: Numbers) -> int:
-    negative = column.dtype.kind == "i" and column.min(initial=0) < 0
-    return 10 if negative else width(int(column.max(initial=0)))
+def _int_width(field: Field, column: Numbers) -> int:
+    if column.dtype.kind == "i" and column.min(initial=0) < 0:
+        return 10
+    if (largest := int(column.max(initial=0))) > INT64:
+        raise BeyondInt64(field.name)
+    return width(largest)
 
 
 @lru_cache(maxsize=4096)

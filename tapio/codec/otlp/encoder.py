@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
+from tapio.codec.otlp.attributes import INT64, BeyondInt64
 from tapio.codec.otlp.compact import Compact
 from tapio.codec.otlp.gather import Scratch, gather
 from tapio.codec.otlp.padded import padded
@@ -20,8 +21,6 @@ from tapio.model.schema import Field
 
 Encoding: TypeAlias = Literal["padded", "compact"]
 
-_INT64 = np.uint64((1 << 63) - 1)
-
 
 class Encoder:
     """Encodes batches as OTLP logs, one log record a row, by columns and never by rows.
@@ -31,8 +30,9 @@ class Encoder:
     are grouped by entity, whose attributes are the resource's, beside ``resource``; within an
     entity they keep their order.
 
-    ``padded`` is quicker to make and longer; it falls back to ``compact`` where records differ
-    too much. Keeps scratch memory and encoded resources: for one task at a time.
+    ``compact`` is the shortest, and as quick as ``padded`` (``padded.py``), which gives records
+    one length where they differ little. Keeps scratch memory and what it has encoded of
+    resources and texts: for one task at a time.
     """
 
     def __init__(
@@ -49,8 +49,13 @@ class Encoder:
         A uint64 above 2^63 - 1, which OTLP's integers do not reach, is sent as decimal text.
         Raises OverflowError where they would be more than 256 MiB: encode fewer rows.
         """
-        parts = [self._encode(part) for part in _within_int64(batch) if part.rows]
-        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+        if batch.rows == 0:
+            return memoryview(b"")
+        try:
+            return self._encode(batch)
+        except BeyondInt64 as column:
+            # requests one after another are one request: repeated fields append
+            return memoryview(b"".join(map(self.encode, _apart(batch, str(column)))))
 
     def _encode(self, batch: Batch) -> memoryview:
         rows = Rows(batch, self._vocabulary)
@@ -78,17 +83,10 @@ def _grouped(batch: Batch) -> tuple[Any, Numbers, list[int]]:
     return order, first, ordered[first].tolist()
 
 
-def _within_int64(batch: Batch) -> Iterator[Batch]:
-    """``batch`` in parts: in each, a uint64 column is within int64 or has become text.
-
-    Requests that stand one after another are one request: repeated fields append.
-    """
-    for f in batch.schema.fields:
-        if f.type == "uint64" and (large := batch[f.name] > _INT64).any():
-            yield from _within_int64(batch.where(~large))
-            part = batch.where(large)
-            decimal = pa.array(part[f.name]).cast(pa.string())
-            text = Field(f.name, "string", f.unit, f.attribute)
-            yield from _within_int64(part.with_columns({text: decimal}))
-            return
-    yield batch
+def _apart(batch: Batch, name: str) -> tuple[Batch, Batch]:
+    """The rows in which column ``name`` is within int64, and the others, where it is text."""
+    large = batch[name] > np.uint64(INT64)
+    rest = batch.where(large)
+    field = batch.schema[name]
+    text = Field(name, "string", field.unit, field.attribute)
+    return batch.where(~large), rest.with_columns({text: pa.array(rest[name]).cast(pa.string())})

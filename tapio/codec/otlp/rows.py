@@ -36,7 +36,10 @@ class Rows:
     """
 
     def __init__(self, batch: Batch, known: Vocabulary) -> None:
-        """Take ``batch`` apart. An event is observed as it happens: both times are its own."""
+        """Take ``batch`` apart. An event is observed as it happens: both times are its own.
+
+        Raises BeyondInt64.
+        """
         time = np.maximum(batch[TIME.name], 0)
         self.count = batch.rows
         self.frame = Frame().put(_TIME, time).put(_OBSERVED, time)
