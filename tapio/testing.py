@@ -75,6 +75,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise Stuck(f"nothing is scheduled at {self._now:.3f} s{self._waiting()}")
         self._spun = 0 if timeout > 0 else self._spun + 1
         if self._spun > SPIN:
+            self._spun = 0
             raise Stuck(f"time stands still at {self._now:.3f} s{self._waiting()}")
         self._now += max(timeout, TURN_S)
         if self._now > self.limit_s:
