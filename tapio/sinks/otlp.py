@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -52,6 +52,8 @@ class Otlp(Networked, frozen=True, tag="otlp"):
     to this machine, where it would cost both sides and save nothing. ``encoding: padded`` makes
     records of one length where that lengthens them by a quarter at most.
 
+    ``headers`` are shown by no message, nor is the path of an ``endpoint``: it may hold a key.
+
     A repeated request repeats its records: OTLP has no way to tell (rule 17). Records that the
     receiver refuses by count are ``refused``; an answer of 400 or 422 rejects the batch.
     """
@@ -67,6 +69,9 @@ class Otlp(Networked, frozen=True, tag="otlp"):
     insecure: bool = False
 
     def __post_init__(self) -> None:
+        plain: dict[str, Any] = self.headers
+        hidden = {n: h if isinstance(h, Secret) else Secret(h) for n, h in plain.items()}
+        msgspec.structs.force_setattr(self, "headers", hidden)
         fault = url_fault(whole(self.endpoint), insecure=self.insecure) if self.endpoint else ""
         if fault:
             raise ValueError(fault)

@@ -15,7 +15,7 @@ from typing import Any
 
 from tapio.codec.otlp.reply import Partial, partial_success, status_message
 from tapio.model.errors import DecodeError, DeliveryError, PartlyRejected, Rejected, Retryable
-from tapio.sinks.otlp_target import Target
+from tapio.sinks.otlp_target import Target, shown
 
 MAX_WAIT_S = 3600.0
 """The longest Retry-After that is obeyed; beyond, a receiver's clock or unit is wrong."""
@@ -81,7 +81,8 @@ def failure(answer: Answer, url: str, now_s: float) -> DeliveryError:
     if status in (400, 422):
         return Rejected(said)
     if 300 <= status < 400:
-        return Retryable(f"{said}: it has moved to {answer.location!r}; set the endpoint so")
+        moved = shown(answer.location)
+        return Retryable(f"{said}: it has moved to {moved!r}; set the endpoint so")
     todo = _TODO.get(status, "look at the receiver's own log")
     return Retryable(f"{said}: it {todo}", after_s=after_s(answer.retry_after, now_s))
 
@@ -99,7 +100,7 @@ def after_s(text: str, now_s: float) -> float | None:
 
 def no_answer(error: Exception, target: Target) -> Retryable:
     """The error for a request that was never answered."""
-    return Retryable(f"{target.url}: {_reason(error, target)}")
+    return Retryable(f"{target.shown}: {_reason(error, target)}")
 
 
 def _reason(error: Exception, target: Target) -> str:

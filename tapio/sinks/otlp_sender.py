@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from tapio.codec.otlp.reply import Partial
 from tapio.model.errors import ConfigError, Retryable
 from tapio.model.secret import HIDDEN
 from tapio.sinks.otlp_answers import Answer, accepted, failure, no_answer
-from tapio.sinks.otlp_target import Compression, Target
+from tapio.sinks.otlp_target import Compression, Target, revealed
 from tapio.sinks.otlp_tls import Certificates
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ _PIECE = 256 << 10
 _AT_ONCE = 32 << 10
 """Smaller requests are compressed where they are made: quicker than a thread's turn."""
 
-_OURS = ("content-type", "content-encoding", "content-length", "host", "transfer-encoding")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: token
 _LESS: dict[Compression, Compression] = {"zstd": "gzip", "gzip": "none"}
 """What is tried where a compression is not taken."""
 
@@ -58,7 +55,7 @@ class Sender:
         self._certificates = Certificates(target) if target.url.startswith("https") else None
         self._taken: Compression | None = None
         self._warned = ""
-        self._headers()
+        revealed(target.headers)
 
     async def send(self, request: memoryview) -> Partial:
         """Send an ExportLogsServiceRequest; how many of its records were refused.
@@ -72,7 +69,7 @@ class Sender:
                 self._taken = compression
                 return self._warn(accepted(answer))
             if not self._may_be_compression(answer.status, compression):
-                raise failure(answer, self._target.url, self._time_ns() / 1e9)
+                raise failure(answer, self._target.shown, self._time_ns() / 1e9)
             compression = _LESS[compression]
 
     def _first(self) -> Compression:
@@ -104,7 +101,7 @@ class Sender:
         import aiohttp
 
         try:
-            secret = self._headers()
+            secret = revealed(self._target.headers)
             headers = secret | {"Content-Length": str(len(body))}
             if compression != "none":
                 headers["Content-Encoding"] = compression
@@ -121,23 +118,11 @@ class Sender:
         except ConfigError as error:  # a secret's file has gone
             raise Retryable(str(error)) from error
 
-    def _headers(self) -> dict[str, str]:
-        """The headers as their secrets are now. Raises ConfigError, which shows none."""
-        revealed = {}
-        for name, secret in self._target.headers.items():
-            value = secret.reveal().strip()
-            if not _NAME.fullmatch(name) or name.lower() in _OURS:
-                raise ConfigError(f"{name!r} is no header that may be set", path="headers")
-            if not value.isprintable() or not value.isascii():
-                raise ConfigError(f"the value of {name!r} is no plain text", path="headers")
-            revealed[name] = value
-        return revealed
-
     def _warn(self, partial: Partial) -> Partial:
         """A message without refused records is a warning; each is told once."""
         if partial.message and not partial.rejected and partial.message != self._warned:
             self._warned = partial.message
-            self._logger.warning("%s warns: %.200s", self._target.url, partial.message)
+            self._logger.warning("%s warns: %.200s", self._target.shown, partial.message)
         return partial
 
 

@@ -7,6 +7,7 @@ with ``LOGS_`` wins over the one without, and an empty one counts as not set.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
@@ -26,6 +27,8 @@ TIMEOUT_S = 10.0
 """The specification's default."""
 
 _PREFIX = "OTEL_EXPORTER_OTLP_"
+_OURS = ("content-type", "content-encoding", "content-length", "host", "transfer-encoding")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: token
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,9 @@ class Target:
     verify: bool
 
     @property
-    def host(self) -> str:
-        """Host and port, as errors name them."""
-        return urlsplit(self.url).netloc
+    def shown(self) -> str:
+        """The URL as messages show it."""
+        return shown(self.url)
 
     @property
     def loopback(self) -> bool:
@@ -54,7 +57,7 @@ class Target:
 
 def target(spec: Otlp, environ: Mapping[str, str]) -> Target:
     """What ``spec`` and ``environ`` say together. Raises ConfigError."""
-    said = _Variables(environ)
+    said = Variables(environ, "LOGS")
     made = Target(
         url=whole(spec.endpoint) if spec.endpoint else said.url(),
         headers=spec.headers or said.headers(),
@@ -67,7 +70,7 @@ def target(spec: Otlp, environ: Mapping[str, str]) -> Target:
     )
     insecure = spec.insecure or said["INSECURE"].lower() == "true"
     if fault := url_fault(made.url, insecure=insecure):
-        raise ConfigError(fault, path="endpoint")
+        raise ConfigError(fault, path="endpoint" if spec.endpoint else said.name("ENDPOINT"))
     if bool(made.cert_file) != bool(made.key_file):
         raise ConfigError("a client certificate needs cert_file and key_file", path="tls")
     return made
@@ -75,8 +78,22 @@ def target(spec: Otlp, environ: Mapping[str, str]) -> Target:
 
 def whole(endpoint: str) -> str:
     """The URL for logs: ``endpoint`` with /v1/logs, unless it ends so already."""
-    bare = endpoint.rstrip("/")
-    return bare if bare.endswith(PATH) else bare + PATH
+    bare, mark, query = endpoint.partition("?")
+    bare = bare.rstrip("/").removesuffix(PATH)
+    return bare + PATH + mark + query
+
+
+def shown(url: str) -> str:
+    """``url`` without what may be a key: some receivers have theirs in the path or the query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "…"
+    where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
+    path = parts.path
+    if path not in ("", "/", PATH):
+        path = f"/…{PATH}" if path.endswith(PATH) else "/…"
+    return where + path + ("?…" if parts.query else "")
 
 
 def url_fault(url: str, *, insecure: bool) -> str:
@@ -93,7 +110,7 @@ def url_fault(url: str, *, insecure: bool) -> str:
     if parts.scheme == "http" and not insecure and not is_loopback(host):
         return (
             f"{host} is another machine and http:// is not encrypted; "
-            "use https://, or say insecure: true"
+            f"use https://, or say insecure: true ({_PREFIX}INSECURE)"
         )
     return ""
 
@@ -106,15 +123,35 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-class _Variables:
-    """The standard variables, without what their names share."""
+def revealed(headers: Mapping[str, Secret]) -> dict[str, str]:
+    """The headers as their secrets are now. Raises ConfigError, which shows none."""
+    plain = {}
+    for name, secret in headers.items():
+        value = secret.reveal().strip()
+        if not _NAME.fullmatch(name):  # not shown: a value that lost its name stands there
+            raise ConfigError("a name is no header's: use letters, digits and -", path="headers")
+        if name.lower() in _OURS:
+            raise ConfigError(f"{name!r} is no header that may be set", path="headers")
+        if not value.isprintable() or not value.isascii():
+            raise ConfigError(f"the value of {name!r} is no plain text", path="headers")
+        plain[name] = value
+    return plain
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+
+class Variables:
+    """The standard variables for one signal (``LOGS``), without what their names share."""
+
+    def __init__(self, environ: Mapping[str, str], signal: str) -> None:
         self._environ = environ
+        self._signal = signal
 
     def __getitem__(self, name: str) -> str:
-        own = self._environ.get(f"{_PREFIX}LOGS_{name}", "").strip()
-        return own or self._environ.get(_PREFIX + name, "").strip()
+        return self._environ.get(self.name(name), "").strip()
+
+    def name(self, name: str) -> str:
+        """The variable that counts: the signal's own where it is set."""
+        own = f"{_PREFIX}{self._signal}_{name}"
+        return own if self._environ.get(own, "").strip() else _PREFIX + name
 
     def url(self) -> str:
         """An endpoint for logs is used as it is; one for all is a base URL."""
@@ -123,9 +160,10 @@ class _Variables:
                 f"{_PREFIX}PROTOCOL is {protocol!r}, and Tapio sends http/protobuf: set that, "
                 "and the endpoint of OTLP over HTTP (port 4318)"
             )
-        own = self._environ.get(f"{_PREFIX}LOGS_ENDPOINT", "").strip()
-        base = self._environ.get(f"{_PREFIX}ENDPOINT", "").strip() or DEFAULT
-        return own or base.rstrip("/") + PATH
+        if (name := self.name("ENDPOINT")) != f"{_PREFIX}ENDPOINT":
+            return self._environ[name].strip()
+        bare, mark, query = (self["ENDPOINT"] or DEFAULT).partition("?")
+        return bare.rstrip("/") + PATH + mark + query
 
     def headers(self) -> dict[str, Secret]:
         """``name=value,name=value``, both percent-encoded."""

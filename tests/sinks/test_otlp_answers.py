@@ -181,6 +181,29 @@ async def test_a_redirect_is_not_followed() -> None:
     assert "http://elsewhere/v1/logs" in str(error)
 
 
+async def test_no_message_shows_a_key_of_the_endpoint(caplog: pytest.LogCaptureFixture) -> None:
+    """Some receivers have it in the path or the query: no answer, and no silence, tells it."""
+    warning = ExportLogsServiceResponse(
+        partial_success=ExportLogsPartialSuccess(error_message="old schema")
+    )
+    answers = [answering(308, Location="/a-key/v1/logs?key=a-key"), answering(500)]
+    async with receiving(lambda _: answers.pop()) as receiver:
+        sinks = [Otlp(f"{receiver.url}{end}") for end in ("?key=a-key", "?key=a-key", "/a-key")]
+        errors = [await trouble(sink) for sink in sinks]
+    errors.append(await trouble(sinks[0]))
+    async with receiving(lambda _: taken(warning.SerializeToString())) as receiver:
+        await send(Otlp(f"{receiver.url}?key=a-key"), ROWS)
+    assert "old schema" in caplog.text
+    assert "a-key" not in "".join([*errors, caplog.text])
+
+
+async def trouble(sink: Otlp) -> str:
+    """Why rows are held."""
+    with pytest.raises(Retryable) as caught:
+        await send(sink, ROWS)
+    return str(caught.value)
+
+
 async def test_nothing_listens() -> None:
     """A refused connection is Retryable, and says so in one sentence."""
     async with receiving() as receiver:

@@ -8,7 +8,7 @@ from tapio.model.errors import ConfigError
 from tapio.model.secret import Secret
 from tapio.sinks import Otlp
 from tapio.sinks.otlp import Tls
-from tapio.sinks.otlp_target import Target, target
+from tapio.sinks.otlp_target import Target, revealed, shown, target
 
 P = "OTEL_EXPORTER_OTLP_"
 
@@ -29,6 +29,7 @@ def settled(spec: Otlp | None = None, **variables: str) -> Target:
         ({"LOGS_ENDPOINT": "https://x"}, "https://x"),
         ({"LOGS_ENDPOINT": "https://x/any", "ENDPOINT": "https://y"}, "https://x/any"),
         ({"LOGS_ENDPOINT": " ", "ENDPOINT": ""}, "http://localhost:4318/v1/logs"),
+        ({"ENDPOINT": "https://x/base?key=1"}, "https://x/base/v1/logs?key=1"),
     ],
 )
 def test_endpoint_variables(variables: dict[str, str], url: str) -> None:
@@ -42,6 +43,7 @@ def test_endpoint_variables(variables: dict[str, str], url: str) -> None:
         ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/logs"),
         ("https://x/otlp/", "https://x/otlp/v1/logs"),
         ("https://x/otlp/v1/logs", "https://x/otlp/v1/logs"),
+        ("https://x/otlp/?key=1", "https://x/otlp/v1/logs?key=1"),
     ],
 )
 def test_the_spec_s_endpoint(endpoint: str, url: str) -> None:
@@ -127,6 +129,46 @@ def test_what_cannot_be_used_is_named(name: str, value: str, reason: str) -> Non
         settled(**{name: value})
     assert reason in str(caught.value)
     assert "token" not in str(caught.value)
+
+
+def test_the_variable_that_is_wrong_is_named() -> None:
+    """An endpoint of the environment is not said to be one of the configuration."""
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"):
+        with pytest.raises(ConfigError, match=f"^{name}: ") as caught:
+            target(Otlp(), {name: "http://collector:4318"})
+        assert "OTEL_EXPORTER_OTLP_INSECURE" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Authorization Bearer token", "token\x00", "", "a:token"])
+def test_a_value_in_a_name_s_place_is_not_shown(name: str) -> None:
+    """``Authorization Bearer token==`` has its first ``=`` in the token's padding."""
+    with pytest.raises(ConfigError, match="no header") as caught:
+        revealed({name: Secret("x")})
+    assert "token" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("http://localhost:4318/v1/logs", "http://localhost:4318/v1/logs"),
+        ("https://x/otlp/key/v1/logs?api=key", "https://x/…/v1/logs?…"),
+        ("https://x/key", "https://x/…"),
+        ("https://me:key@x:1/", "https://x:1/"),
+        ("/key?key", "/…?…"),
+        ("http://[key", "…"),
+    ],
+)
+def test_a_url_is_shown_without_what_may_be_a_key(url: str, text: str) -> None:
+    """Receivers' own paths and queries are left out of messages; where it goes is not."""
+    assert shown(url) == text
+
+
+def test_a_plain_text_header_becomes_a_secret() -> None:
+    """In Python one may forget to write ``Secret(…)``; it is none the less never shown."""
+    spec = Otlp(headers={"Authorization": "Bearer token"})  # type: ignore[dict-item]
+    assert "token" not in repr(spec)
+    assert revealed(settled(spec).headers) == {"Authorization": "Bearer token"}
+    assert spec == Otlp(headers={"Authorization": Secret("Bearer token")})
 
 
 @pytest.mark.parametrize("protocol", ["", "http/protobuf"])
