@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry._logs import LogRecord as ApiRecord
 from opentelemetry._logs import SeverityNumber
@@ -99,7 +99,7 @@ def _objects(batch: Batch, line: Line) -> bytes:
             scope.scope.name = "tapio"
         record = scope.log_records.add()
         record.time_unix_nano = record.observed_time_unix_nano = at
-        record.severity_number = severity
+        record.severity_number = cast(Any, severity)
         record.severity_text = level(severity)
         record.event_name = batch.topic
         record.attributes.extend(_pairs(attributes))
