@@ -209,12 +209,12 @@ class _Pieces:
     closed = False
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._pieces: list[memoryview] = []
 
     def write(self, data: pa.Buffer | bytes) -> int:
-        piece = bytes(data)
+        piece = memoryview(data)
         self._pieces.append(piece)
-        return len(piece)
+        return piece.nbytes
 
     def taken(self) -> bytes:
         data = b"".join(self._pieces)
