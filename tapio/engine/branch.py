@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tapio.engine.breaker import Circuit
+from tapio.engine.cancel import cancelled
 from tapio.engine.cells import FAULTS_IN_A_ROW, StageFailure
 from tapio.engine.channel import Channel, latest
 from tapio.engine.latency import Latency
@@ -164,6 +165,10 @@ class Branch:
             await self._reject(parcel, "rejected", str(error))
         except EndOfStream:
             self._close(parcel)
+        except asyncio.CancelledError as error:
+            if cancelled():
+                raise
+            await self._fault(parcel, error)
         except Exception as error:
             await self._fault(parcel, error)
         else:
@@ -229,7 +234,7 @@ class Branch:
         self._settle(parcel, Outcome.DONE)
         self._desk.progress()
 
-    async def _fault(self, parcel: Parcel, error: Exception) -> None:
+    async def _fault(self, parcel: Parcel, error: BaseException) -> None:
         """The sink itself broke: its batch is buried, ten in a row stop the run (rule 21)."""
         self.said.faults += 1
         said = f"{type(error).__name__}: {error}"
@@ -284,7 +289,6 @@ async def _pause(seconds: float) -> None:
 
     A cancellation that the sink turned into another error, or swallowed, is raised here.
     """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
+    if cancelled():
         raise asyncio.CancelledError
     await asyncio.sleep(seconds)

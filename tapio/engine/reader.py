@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 
+from tapio.engine.cancel import cancelled
+from tapio.engine.cells import StageFailure
 from tapio.engine.channel import BREATH, Channel
 from tapio.engine.ledger import Ledger
 from tapio.engine.limits import MemoryGauge
@@ -69,6 +71,10 @@ class Reader:
                 delivery = await self._read()
             except EndOfStream:
                 return
+            except asyncio.CancelledError:
+                if cancelled():
+                    raise
+                raise StageFailure(f"source {self.label} was cancelled from inside") from None
             room = self._take(delivery)
             batches += 1
             if room is not None:

@@ -63,7 +63,7 @@ class Bench:
         stall, error = act if isinstance(act, tuple) else (act, act)
         if isinstance(stall, float):
             await asyncio.sleep(stall)
-        if isinstance(error, Exception):
+        if isinstance(error, BaseException):
             raise error
         self.taken.append(batch)
 
@@ -371,3 +371,10 @@ async def test_a_fast_sink_leaves_others_their_turn() -> None:
             worst, last = max(worst, now - last), now
     assert made.account == {"delivered": 5000}
     assert worst < 0.03
+
+
+def test_a_sink_that_is_cancelled_from_inside_has_failed() -> None:
+    """Rule 21: awaiting a future that somebody else cancelled is a fault, not the worker's end."""
+    rows = [batch(1, n, ERROR) for n in range(3)]
+    done = bench(delivering(*rows), asyncio.CancelledError())
+    assert done.account == {"dead_lettered": 1, "delivered": 2}

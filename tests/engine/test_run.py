@@ -437,3 +437,40 @@ async def test_the_status_is_json_and_has_its_shape() -> None:
     assert after["sinks"]["faulty"]["latency_s"]["count"] == 5
     assert after["loop"] in ("asyncio", "uvloop")
     assert engine.heartbeat > 0
+
+
+class Gives(Source, frozen=True, tag="gives"):
+    """A source whose read raises what it is given."""
+
+    error: BaseException
+
+    @asynccontextmanager
+    async def open(self, cx: Context) -> AsyncIterator[Read]:
+        """One batch, then the error."""
+        given = False
+
+        async def read() -> Delivery:
+            nonlocal given
+            if given:
+                raise self.error
+            given = True
+            return Delivery(batch(3), Ticket())
+
+        yield read
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("gone"), "gone"),
+        (TimeoutError("slow"), "slow"),
+        (asyncio.CancelledError(), "source gives was cancelled from inside"),
+    ],
+)
+def test_a_source_that_breaks_ends_the_run(error: BaseException, said: str) -> None:
+    """Rule 21: whatever a read raises, its own cancellation too, ends the run; rows are counted."""
+    end = simulate(Pipeline("p").source(Gives(error), Scripted((99.0,))).sink(Faulty()))
+    assert end.error is not None
+    assert str(end.error) == said
+    assert end.status["imbalance"] == 0
+    assert end.seconds < 1
