@@ -6,11 +6,13 @@ The push follows the OpenTelemetry SDK: ``OTEL_METRICS_EXPORTER=otlp`` turns it 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tapio import telemetry
+from tapio.sinks.otlp_target import Variables, revealed
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter
@@ -78,7 +80,11 @@ class Meters:
 
 
 def _push() -> MetricReader:
+    """The push, with the headers as our own sink reads them. Raises ConfigError."""
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-    return PeriodicExportingMetricReader(OTLPMetricExporter())
+    # What the SDK makes nothing of in the variable, it logs, values and all.
+    logging.getLogger("opentelemetry.util.re").setLevel(logging.CRITICAL)
+    headers = revealed(Variables(os.environ, "METRICS").headers())
+    return PeriodicExportingMetricReader(OTLPMetricExporter(headers=headers))

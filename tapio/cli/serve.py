@@ -99,7 +99,7 @@ async def _listen(runner: web.AppRunner, where: Address, logger: logging.Logger)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         logger.warning(
-            "nothing listens at %s (%s): going on without /metrics, /livez, /readyz and /status; "
+            "cannot listen at %s (%s): going on without /metrics, /livez, /readyz and /status; "
             "name another address with --listen, or turn it off with --listen off",
             where,
             reason,

@@ -100,7 +100,7 @@ def test_a_port_that_is_taken_is_said(start: Start, config: Path) -> None:
         where = f"127.0.0.1:{taken.getsockname()[1]}"
         process = start("run", "-c", config, "--listen", where, "--quiet")
         assert process.stderr is not None
-        assert f"nothing listens at http://{where}" in process.stderr.readline()
+        assert f"cannot listen at http://{where}" in process.stderr.readline()
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     assert ended(process)[0] == 0

@@ -18,6 +18,7 @@ from tapio.cli import serve
 from tapio.cli.boundary import UsageError
 from tapio.cli.meters import Meters, pushed
 from tapio.cli.serve import STALE_S, Address, Endpoints, address
+from tapio.model.errors import ConfigError
 from tests.cli.statuses import status
 
 LOGGER = logging.getLogger("tapio.test")
@@ -138,7 +139,7 @@ async def test_an_address_that_is_taken_is_said(caplog: pytest.LogCaptureFixture
             assert bound is None
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert f"nothing listens at {where} (" in record.getMessage()
+    assert f"cannot listen at {where} (" in record.getMessage()
     assert "--listen off" in record.getMessage()
 
 
@@ -212,8 +213,21 @@ def test_metrics_are_pushed_where_the_environment_says_so() -> None:
     assert not pushed({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"})
 
 
-async def test_pushed_metrics_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A collector gets the table over OTLP at the end at the latest, and none holds up the exit."""
+@pytest.mark.parametrize("headers", ["authorization Bearer a-key", "a b=a-key", "x=a-key\ny", "="])
+def test_headers_that_cannot_be_pushed_are_not_shown(
+    headers: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is wrong with them is an error of the configuration; no value is told or logged."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", headers)
+    with pytest.raises(ConfigError) as caught:
+        Meters({}, push=True)
+    assert "a-key" not in str(caught.value) + caplog.text
+
+
+async def test_pushed_metrics_arrive(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A collector gets the table over OTLP at the end at the latest, with headers never logged."""
     from aiohttp import web
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
         ExportMetricsServiceRequest,
@@ -223,6 +237,7 @@ async def test_pushed_metrics_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def take(request: web.Request) -> web.Response:
         bodies.append(await request.read())
+        assert request.headers["x"] == "a\\key"
         return web.Response()
 
     app = web.Application()
@@ -233,6 +248,7 @@ async def test_pushed_metrics_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     port = runner.addresses[0][1]
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "x=a\\key, ,")
     meters = Meters({"service.name": "tapio"}, push=True)
     meters.observe(status())
     await asyncio.to_thread(meters.close)
@@ -240,3 +256,4 @@ async def test_pushed_metrics_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     request = ExportMetricsServiceRequest.FromString(bodies[-1])
     names = {m.name for m in request.resource_metrics[0].scope_metrics[0].metrics}
     assert "tapio_source_taken_rows" in names
+    assert "key" not in caplog.text
