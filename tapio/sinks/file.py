@@ -47,7 +47,7 @@ class File(Bulk, frozen=True, tag="file"):
 
     durability: ClassVar[str] = "process-crash-safe"
 
-    path: str
+    path: Annotated[str, msgspec.Meta(min_length=1)]
     rotate_bytes: Positive = 64 << 20
     rotate_s: Seconds = 3600.0
     keep_bytes: Positive = 1 << 30

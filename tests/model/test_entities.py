@@ -58,6 +58,10 @@ def test_a_table_is_stale_when_half_of_it_is_dead() -> None:
     table.retire(31)
     assert table.stale
     assert not table.successor().stale
+    replaced = EntityTable()
+    for _ in range(64):
+        replaced.add("the same", {})
+    assert replaced.stale
     small = EntityTable()
     for key in range(63):
         small.add(key, {})
