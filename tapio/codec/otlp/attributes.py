@@ -6,6 +6,8 @@ and bytes are pointed at where they are, behind a frame that holds their lengths
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -88,17 +90,28 @@ class Text:
 
 
 def number(field: Field, column: Numbers) -> Part:
-    """A column of numbers: ``bool_value``, ``double_value`` or ``int_value``.
+    """A column of truth values or floats: ``bool_value``, ``double_value``."""
+    if column.dtype.kind == "b":
+        return _head(field.otel, _BOOL, 1), (column.view(np.uint8),)
+    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        return _head(field.otel, _DOUBLE, 8), (column.astype("<f8"),)
+
+
+def integers(columns: Iterable[tuple[Field, Numbers]]) -> Iterator[Part]:
+    """Columns of integers: ``int_value``. Those of one width are made in one go.
 
     Raises BeyondInt64.
     """
-    if column.dtype.kind == "b":
-        return _head(field.otel, _BOOL, 1), (column.view(np.uint8),)
-    if column.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
-            return _head(field.otel, _DOUBLE, 8), (column.astype("<f8"),)
-    width = _int_width(field, column)
-    return _head(field.otel, _INT, width), varints(column, width)
+    groups: defaultdict[int, list[tuple[Field, Numbers]]] = defaultdict(list)
+    for one in columns:
+        groups[_int_width(*one)].append(one)
+    for wide, group in groups.items():
+        block = np.empty((len(group), len(group[0][1])), f"<u{min(wide, 8)}")
+        for line, (_, column) in zip(block, group, strict=True):
+            line[:] = column
+        spread = varints(block, wide)
+        for at, (one_field, _) in enumerate(group):
+            yield _head(one_field.otel, _INT, wide), tuple(part[at] for part in spread)
 
 
 def _int_width(field: Field, column: Numbers) -> int:

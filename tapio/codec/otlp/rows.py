@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tapio.codec.otlp.attributes import Frame, Text, number, text
+from tapio.codec.otlp.attributes import Frame, Text, integers, number, text
 from tapio.codec.otlp.gather import Sizes
 from tapio.codec.otlp.severity import severities
 from tapio.codec.otlp.vocabulary import MOST_TEXTS, Vocabulary
-from tapio.codec.otlp.wire import field, tag
+from tapio.codec.otlp.wire import Numbers, field, tag
 from tapio.model.batch import Batch
 from tapio.model.columns import Column
-from tapio.model.schema import ENTITY, SEVERITY, TIME, Field
+from tapio.model.schema import ENTITY, NUMBERS, SEVERITY, TIME, Field
 
 RECORD = tag(2)
 """``ScopeLogs.log_records``."""
@@ -24,6 +24,8 @@ HEADERS, LINES, COLUMNS = 0, 1, 2
 
 _OWN = {TIME.name, SEVERITY.name, ENTITY.name}
 """Columns that are no attributes."""
+
+_INTEGERS = {name for name in NUMBERS if "int" in name}
 
 _TIME, _OBSERVED, _EVENT_NAME = tag(1, 1), tag(11, 1), 12
 
@@ -47,9 +49,14 @@ class Rows:
         self.texts: list[Text] = []
         self.coded = [severities(batch[SEVERITY.name])]
         self.buffers: list[Any] = []
+        whole: list[tuple[Field, Numbers]] = []
         for f in batch.schema.fields:
-            if f.name not in _OWN:
+            if f.type in _INTEGERS and f.name not in _OWN:
+                whole.append((f, batch[f.name]))
+            elif f.name not in _OWN:
                 self._add(f, batch[f.name], known)
+        for head, values in integers(whole):
+            self.frame.put(head, *values)
         self.sizes = self._sizes()
 
     def _add(self, field: Field, column: Column, known: Vocabulary) -> None:

@@ -70,11 +70,12 @@ def varints(values: Numbers, width: int) -> tuple[Numbers, ...]:
     """``values`` (integers) as varints of ``width`` bytes (1, 2, 4, 8 or 10) each.
 
     Returned as one unsigned little-endian array; as two for ten bytes: eight of them, which
-    hold the low 56 bits, then two. A negative value is its two's complement.
+    hold the low 56 bits, then two. A negative value is its two's complement. Values that are
+    of that unsigned type already are written over.
     """
     if width < 10:
-        return (_spread(values.astype(f"<u{width}"), width),)
-    bits = values.astype("<u8")
+        return (_spread(values.astype(f"<u{width}", copy=False), width),)
+    bits = values.astype("<u8", copy=False)
     high = (bits >> np.uint64(56)).astype("<u2")
     bits &= _LOW_56
     return _spread(bits, 8) | _NINTH, _spread(high, 2)
