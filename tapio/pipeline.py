@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tapio.engine.run import Engine
 from tapio.model.errors import ConfigError
-from tapio.model.plan import Plan, Stage
+from tapio.model.plan import Plan, Stage, misfits
 from tapio.model.policy import Settings
 from tapio.model.stage import Batching, Enrich, Sample, Sink, Source, Step
 
@@ -31,6 +31,12 @@ class Pipeline:
     def __init__(self, name: str) -> None:
         """An empty pipeline called ``name``."""
         self.plan = Plan(name, (), (), ())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pipeline) and self.plan == other.plan
+
+    def __repr__(self) -> str:
+        return f"Pipeline.of({self.plan!r})"
 
     @classmethod
     def of(cls, plan: Plan) -> Pipeline:
@@ -70,13 +76,16 @@ class Pipeline:
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Run until the sources end or ``stop`` is set, and drain (rule 20).
 
-        Raises ConfigError where there is no source or no sink, and what ``Engine.run`` raises.
+        Raises ConfigError where there is no source or no sink, or where something cannot stand
+        where it was put, and what ``Engine.run`` raises.
         """
         if not self.plan.sources or not self.plan.sinks:
             missing = "sink" if self.plan.sources else "source"
             raise ConfigError(
                 f"pipeline {self.plan.name!r} has no {missing}; add one with .{missing}()"
             )
+        for path, reason in misfits(self.plan):
+            raise ConfigError(reason, path=path)
         await Engine(self.plan).run(stop)
 
     def _trunk(self, *stages: Stage) -> Pipeline:

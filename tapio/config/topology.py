@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from tapio.config.node import join
-from tapio.model.plan import Plan, Stage, labels, tag
+from tapio.model.plan import Plan, Stage, labels, misfits, tag
 from tapio.model.policy import Bounds
 from tapio.model.schema import WEIGHT, matches
 from tapio.model.stage import Batching, Enrich, Sample, Spec
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 def check(plan: Plan) -> list[Finding]:
     """All that is wrong or doubtful, and what each sink does when it is full."""
-    rules = (_ends, _policies, _folders, _columns, _topics, _secrets, _stalls)
+    rules = (_ends, _names, _policies, _folders, _columns, _topics, _secrets, _stalls)
     return [finding for rule in rules for finding in rule(plan)]
 
 
@@ -41,6 +41,10 @@ def _ends(plan: Plan) -> Iterator[Finding]:
     for path, specs in (("sources", plan.sources), ("sinks", plan.sinks)):
         if not specs:
             yield Finding("error", path, "a pipeline needs at least one")
+
+
+def _names(plan: Plan) -> Iterator[Finding]:
+    return (Finding("error", path, reason) for path, reason in misfits(plan))
 
 
 def _policies(plan: Plan) -> Iterator[Finding]:
