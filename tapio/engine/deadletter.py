@@ -22,7 +22,7 @@ class DeadLetterFolder:
     """Durable, capped dead letters. What it cannot keep it says so of, and is then dropped."""
 
     def __init__(self, policy: DeadLetters, folder: Path) -> None:
-        self.folder = Path(policy.path) if policy.path else folder
+        self.folder = Path(policy.path).expanduser() if policy.path else folder
         self._max_bytes = policy.max_bytes
         self._used = -1
         self._lock = threading.Lock()

@@ -19,7 +19,7 @@ from tapio.model.stage import Clock, Context, Stopping
 
 def origin(host_root: Path) -> Origin:
     """This node, this boot, and a new epoch."""
-    node = os.environ.get("TAPIO_NODE") or socket.gethostname()
+    node = _variable("TAPIO_NODE") or socket.gethostname()
     try:
         boot = (host_root / "proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -39,21 +39,24 @@ def resource(plan: Plan, origin: Origin) -> dict[str, str]:
         "host.name": origin.node,
         "os.type": "linux",
     }
-    for pair in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","):
-        name, equals, value = pair.partition("=")
-        if equals:
+    for pair in _variable("OTEL_RESOURCE_ATTRIBUTES").split(","):
+        name, _, value = pair.partition("=")
+        if name.strip() and "=" in pair:
             said[name.strip()] = unquote(value.strip())
-    if service := os.environ.get("OTEL_SERVICE_NAME"):
+    if service := _variable("OTEL_SERVICE_NAME"):
         said["service.name"] = service
     return said | plan.settings.resource
 
 
+def _variable(name: str) -> str:
+    """An environment variable, U+FFFD for what is no UTF-8: no wire takes anything else."""
+    return os.fsencode(os.environ.get(name, "")).decode(errors="replace")
+
+
 def state_dir(plan: Plan) -> Path:
     """Where state is kept: the plan's, else ``$XDG_STATE_HOME/tapio``."""
-    if plan.settings.state_dir:
-        return Path(plan.settings.state_dir)
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(home).expanduser() / "tapio"
+    return Path(plan.settings.state_dir or f"{home}/tapio").expanduser()
 
 
 def contexts(
