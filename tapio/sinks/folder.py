@@ -31,6 +31,9 @@ LOCK = ".lock"
 MAX_OPEN = 128
 """Open files at most: some topics, each in a few shapes; a process may have 1,024."""
 
+MAX_SHAPES = 1024
+"""Shapes whose columns are remembered beyond a file's end."""
+
 Shape: TypeAlias = tuple[object, ...]
 """What one stream cannot change: the topic and the columns that are never null."""
 
@@ -139,8 +142,11 @@ class Folder:
             self._finish(shape)
         elif len(self._open) >= MAX_OPEN:
             self._finish(next(iter(self._open)))
-        self._schemas[shape] = united(self._schemas.get(shape), schema)
-        self._open[shape] = self._begin(str(shape[0]), self._schemas[shape])
+        wanted = united(self._schemas.get(shape), schema)
+        if len(self._schemas) >= MAX_SHAPES:
+            self._schemas.clear()
+        self._schemas[shape] = wanted
+        self._open[shape] = self._begin(str(shape[0]), wanted)
         return self._open[shape]
 
     def _begin(self, topic: str, schema: pa.Schema) -> Segment:
