@@ -140,7 +140,8 @@ def _spell(random: Random, until: float) -> Spell:
     if kind == "odd":
         odd = random.choice(["breaks", "rejects", "down"])
         return Spell(until, {odd: random.choice([0.3, 1.0])}, takes)
-    answers = random.sample(["busy", "down", "rejects", "masks", "counts", "breaks"], 3)
+    known = ["busy", "down", "rejects", "masks", "counts", "breaks", "nonsense", "quits"]
+    answers = random.sample(known, 3)
     shares = {answer: 0.3 * random.random() for answer in answers}
     if random.random() < 0.1:
         shares["closes"] = 0.05

@@ -53,6 +53,9 @@ class Spring:
     broke: bool = False
     over: bool = False
     """Whether it is not read any more."""
+    deaf: bool = False
+    """Whether it once fails to hear how a delivery ended."""
+    failed: bool = False
     stop_s: float = 0.0
     ended_at: float = 0.0
     """When its last read ended."""
@@ -95,6 +98,9 @@ class Spring:
         self.books.settle(handed, outcome)
         if not self.opened and not self.books.closed:
             self.books.fault("rule 20", f"{self.label}: a ticket settled after its source closed")
+        if self.deaf and not self.failed and self.random.random() < 0.2:
+            self.failed = True
+            raise LookupError(self.label)
 
     def note_end(self) -> None:
         """A read ended: in time, where a stop was asked for."""
@@ -105,7 +111,7 @@ class Spring:
     def again(self) -> None:
         """A new process: what was never acknowledged comes again, then the rest."""
         self.endless, self.breaks_at = False, float("inf")
-        self.broke = self.over = False
+        self.broke = self.over = self.deaf = self.failed = False
         if not self.replays:
             return
         mine = [h for h in self.books.handed if self.mine(h)]
@@ -170,6 +176,14 @@ async def _pause(seconds: float, cx: Context, *, heeds: bool) -> None:
         return
 
 
+class Nonsense(PartlyRejected):
+    """An answer that makes no sense: a mask of too few rows."""
+
+
+class Quits(asyncio.CancelledError):
+    """What a sink raises that waited for a future which another one cancelled."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spell:
     """How a sink behaves up to a time: the share of each answer, and how long it takes."""
@@ -191,6 +205,8 @@ class Drain:
     """A larger batch is too large."""
     referee: Referee
     after_s: float
+    hides: bool
+    """Whether it turns its cancellation into an error of its own."""
     opened: bool = False
     last_answer: float = 0.0
     run: int = 0
@@ -206,7 +222,8 @@ class Drain:
             await self._take_time()
             self._answer(batch, uids)
         except BaseException as error:
-            self.referee.end(batch, error, probe)
+            silent = isinstance(error, Nonsense)
+            self.referee.end(batch, None if silent else error, probe, silent=silent)
             self._note(error)
             raise
         self.referee.end(batch, None, probe)
@@ -220,8 +237,14 @@ class Drain:
 
     async def _take_time(self) -> None:
         longest = self.spell().takes_s
-        if longest and self.random.random() < 0.7:
+        if not longest or self.random.random() > 0.7:
+            return
+        try:
             await asyncio.sleep(self.random.random() * longest)
+        except asyncio.CancelledError:
+            if self.hides:
+                raise Retryable("interrupted") from None
+            raise
 
     def _answer(self, batch: Batch, uids: Uids) -> None:
         """Take the batch, or raise what the spell has in store."""
@@ -265,6 +288,14 @@ class Drain:
         self.books.doomed[1 + self.index, uids] = True
         return Failed("sink")
 
+    def _nonsense(self, uids: Uids) -> Exception:
+        self.books.doomed[1 + self.index, uids] = True
+        return Nonsense("what?", mask=np.ones(len(uids) // 2, bool))
+
+    def _quits(self, uids: Uids) -> BaseException:
+        self.books.doomed[1 + self.index, uids] = True
+        return Quits()
+
     def _closes(self, uids: Uids) -> Exception:
         self.books.end(self.index, uids, Way.CLOSED)
         self.books.stop()
@@ -279,7 +310,7 @@ class Drain:
     def _note(self, error: BaseException | None) -> None:
         if not isinstance(error, asyncio.CancelledError | Retryable):
             self.last_answer = self.books.now()
-        if isinstance(error, Failed):
+        if isinstance(error, Failed | Nonsense | Quits):
             self.run += 1
             self.worst = max(self.run, self.worst)
         elif not isinstance(error, asyncio.CancelledError | EndOfStream):

@@ -208,15 +208,18 @@ class Life:
         worst = [p.mood.worst for p in self.world.parts] + [d.worst for d in self.world.drains]
         failed = max(worst, default=0) >= FAULTS_IN_A_ROW
         broke = any(s.broke for s in self.world.springs)
+        unheard = any(s.failed for s in self.world.springs)
         for error in _each(self.error):
             expected = (
                 (isinstance(error, StageFailure) and failed)
                 or (isinstance(error, Failed) and broke)
+                or (isinstance(error, LookupError) and unheard)
                 or (isinstance(error, asyncio.CancelledError) and self.cancelled)
             )
             if not expected:
                 self.books.fault("rule 21", f"the run ended by {error!r}")
-        if self.error is None and (broke or (failed and not self._cut_off())):
+        must = broke or unheard or (failed and not self._cut_off())
+        if self.error is None and must:
             self.books.fault("rule 21", "the run did not end by the error of a stage or source")
 
     def _check_time(self, plan: Plan) -> None:

@@ -162,12 +162,14 @@ class Referee:
             self._fault("rule 13: open means hold", f"a Write while {self.model.state}")
         return probe
 
-    def end(self, batch: Batch, error: BaseException | None, probe: bool) -> None:
-        """That Write ended."""
+    def end(
+        self, batch: Batch, error: BaseException | None, probe: bool, *, silent: bool = False
+    ) -> None:
+        """That Write ended; ``silent`` says that it told nothing of the endpoint."""
         self.seen_at = now = self.books.now()
         self.running -= 1
         bad = isinstance(error, Retryable) and not error.too_large
-        known = error is None or isinstance(error, DeliveryError)
+        known = not silent and (error is None or isinstance(error, DeliveryError))
         self.model.end(now, "bad" if bad else "good" if known else "none", probe)
         if isinstance(error, Retryable) and bad:
             tries = self.tries[batch.id] = self.tries.get(batch.id, 0) + 1

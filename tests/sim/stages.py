@@ -187,7 +187,12 @@ class Asking:
         now = self.part.books.now()
         due = [self.until.pop(int(u), now + self.policy.age_s) for u in batch["uid"]]
         self._judge(min(due), len(due), now, final=final)
-        uids = self.part.try_on(batch)
+        try:
+            uids = self.part.try_on(batch)
+        except Failed:
+            if self.part.mood.random.random() < 0.3:
+                return Later(batch, np.ones(batch.rows + 1, bool))  # its contract forbids that
+            raise
         waits = self.known_at[batch["key"] % len(self.known_at)] > now
         if final or not waits.any():
             return Later(batch, waits) if self.part.mood.random.random() < 0.05 else batch
@@ -245,7 +250,7 @@ class Pane:
 
     def uids(self) -> Uids:
         """The rows not yet flushed."""
-        return np.concatenate([np.zeros(0, np.int64), *(b["uid"] for b in self.got)])
+        return _uids(self.got)
 
     def push(self, batch: Batch, now_ns: int) -> bool:
         """Take a batch; or fail, and lose what there is."""
@@ -257,24 +262,32 @@ class Pane:
             books.fault("rule 10", f"{self.part.label}: a Window was given two sources")
         if self.part.mood.fails(books.now()):
             books.doomed[0, uids] = True
-            self.lose()
+            self.lose(self.got)
             raise Failed(self.part.label)
         self.got.append(batch)
         return self.held() >= self.rows
 
     def take(self) -> list[Batch]:
-        """What is to be flushed; or fail, and lose it."""
-        if self.part.mood.fails(self.part.books.now()):
-            self.lose()
-            raise Failed(self.part.label)
+        """What is to be flushed; or fail, and lose it, or keep some of it back."""
         got, self.got = self.got, []
-        return got
+        if not self.part.mood.fails(self.part.books.now()):
+            return got
+        self.lose(got)
+        if hasattr(self, "emits") or self.part.mood.random.random() < 0.7:
+            raise Failed(self.part.label)
+        self.got = got[-1:]
+        return got[:-1]
 
-    def lose(self) -> None:
+    def lose(self, batches: list[Batch]) -> None:
         """Give up what was held: the engine has to count it."""
+        reason = f"{self.part.label}/stage_error"
         if not hasattr(self, "emits"):
-            self.part.books.move(self.uids(), Way.LOST, reason=f"{self.part.label}/stage_error")
+            self.part.books.move(_uids(batches), Way.LOST, reason=reason)
         self.got, self.dead = [], True
+
+
+def _uids(batches: Iterable[Batch]) -> Uids:
+    return np.concatenate([np.zeros(0, np.int64), *(b["uid"] for b in batches)])
 
 
 class Regroup(Pane):
@@ -309,6 +322,8 @@ class Replace(Pane):
         """Some rows of its own."""
         uids = self.uids()
         self.take()
+        if self.dead:
+            return []
         replays = bool(self.part.books.replays[uids].any())
         made = [_make(self, self.part.label, replays) for _ in range(len(uids) % 3)]
         self.part.books.absorb(uids, [m["uid"] for m in made])
@@ -325,7 +340,8 @@ class Tapping(Pane):
 
     def flush(self, now_ns: int) -> Iterable[Batch]:
         """A few rows."""
-        return [_make(self, self.emits, replays=False)] if self.take() else []
+        self.take()
+        return [_make(self, self.emits, replays=False)]
 
 
 def _make(pane: Pane, source: str, replays: bool) -> Batch:

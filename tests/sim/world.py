@@ -137,6 +137,7 @@ class World:
             heeds=random.random() < 0.8,
             breaks_at=random.uniform(0, 3) if random.random() < 0.02 else draw.NEVER,
             above_soft=self.pressed,
+            deaf=random.random() < 0.01,
         )
         spring.todo.extend(script)
         self.springs.append(spring)
@@ -172,6 +173,7 @@ class World:
         limits = {name: options[name] for name in kept}
         referee = Referee(at, label, self.books, model, ids, **limits)
         most = random.choice([3, 20, 10_000, 10_000])
-        drain = Drain(at, self.books, random, draw.spells(random), most, referee, random.random())
+        spells, after_s, hides = draw.spells(random), random.random(), random.random() < 0.1
+        drain = Drain(at, self.books, random, spells, most, referee, after_s, hides)
         self.drains.append(drain)
         return Takes(drain, name=label, when=when, **options)
