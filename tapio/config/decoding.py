@@ -85,6 +85,8 @@ class Decoder:
         """A value of the type ``kind``; Undecodable where the node holds none."""
         if path in self._faults:
             raise Undecodable
+        if isinstance(node.value, str) and "\0" in node.value:
+            raise self.fail("a NUL character cannot stand in a value", path, node.mark)
         plainly = bare(kind)
         if node.value is None and optional(kind):
             return None

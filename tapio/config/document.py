@@ -105,7 +105,7 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ConfigError("is not UTF-8", file=str(path), line=line) from error
+        raise ConfigError("is not UTF-8; save it as that", file=str(path), line=line) from error
 
 
 def _listed(root: Node) -> Node:

@@ -108,11 +108,13 @@ def read(text: str, file: str, faults: Faults) -> Node | None:
 
 
 def _problem(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
-    """PyYAML's sentence, and what to do about the commonest mistake."""
+    """PyYAML's sentence, and what to do about the commonest mistakes."""
     said = ", ".join(part for part in (error.context, error.problem) if part)
     lines = text.splitlines()
     if 0 < line <= len(lines) and "${" in lines[line - 1]:
         return f"not YAML: {said}; put a ${{…}} in quotes inside [ ] and {{ }}"
+    if "'\\t'" in said:
+        return "not YAML: a tab stands here; put spaces in its place"
     return f"not YAML: {said}"
 
 

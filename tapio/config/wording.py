@@ -47,7 +47,9 @@ def reason(kind: Any, said: str, plain: object) -> str:
     allowed = choices(kind)
     if allowed and isinstance(plain, str):
         return f"{plain!r} is not one of {', '.join(allowed)}{nearest(plain, allowed)}"
-    quote = "; put it in quotes" if "Expected `str`" in said else ""
+    quote = (
+        "; put it in quotes" if "Expected `str`" in said and isinstance(plain, int | float) else ""
+    )
     return _plainly(said) + quote
 
 

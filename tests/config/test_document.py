@@ -155,7 +155,7 @@ def test_everything_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     ("content", "line", "reason"),
-    [(b"a: 1\nb: \xff\n", 2, "is not UTF-8"), (b"x" * (2 << 20), 0, "at most 1 MiB")],
+    [(b"a: 1\nb: \xff\n", 2, "is not UTF-8; save"), (b"x" * (2 << 20), 0, "at most 1 MiB")],
 )
 def test_files_that_are_no_text(tmp_path: Path, content: bytes, line: int, reason: str) -> None:
     """What is no UTF-8, or too long, is refused before it is parsed."""

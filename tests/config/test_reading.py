@@ -88,7 +88,8 @@ def test_a_repeated_key_names_both_lines() -> None:
     ("text", "line", "reason"),
     [
         ("a: 1\nb: [", 2, "not YAML"),
-        ("a:\n\tb: 1", 2, r"character '\\t'"),
+        ("a:\n\tb: 1", 2, r"put spaces in its place"),
+        ("a: [\t1", 1, "not YAML"),
         ("a: 1\n---\nb: 2", 2, "single document"),
         ("a: *nobody", 1, "undefined alias"),
         ("a: !!python/object:os.system x", 1, "tags"),
