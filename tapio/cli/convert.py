@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     with Outputs(target, form, files, folder=folder, force=args.force) as outputs:
         for batch in _followed(files):
             outputs.write(batch)
+        if not outputs.written:
+            files.check()  # the damage is why there is nothing
         outputs.publish()
     for path, rows in outputs.written.items():
         print(f"{path}: {rows:,} rows")

@@ -120,6 +120,18 @@ def test_a_damaged_file_gives_what_was_whole(convert: Convert, tmp_path: Path, n
     assert rows == 5
 
 
+@pytest.mark.parametrize("content", [b"", b"no stream", encode([counting("x.y", 5)])[:-200]])
+def test_a_file_of_which_nothing_is_whole_is_called_damaged(
+    convert: Convert, tmp_path: Path, content: bytes
+) -> None:
+    """Not empty: the damage is why there are no rows. Nothing is written."""
+    (tmp_path / "bad.arrows").write_bytes(content)
+    code, err = convert(tmp_path / "bad.arrows", "-o", tmp_path / "x.parquet")
+    assert code == 1
+    assert "bad.arrows: damaged" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.arrows"]
+
+
 @pytest.mark.parametrize("name", ["x.parquet", "x.ndjson"])
 def test_nothing_is_left_by_a_failure(
     convert: Convert, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
