@@ -7,54 +7,71 @@ What a pipeline is made of comes from ``sources``, ``enrich``, ``sample``, ``bat
 from typing import TYPE_CHECKING
 
 from tapio.lazy import lazy
-from tapio.model.batch import Batch
-from tapio.model.entities import EntityTable
-from tapio.model.errors import (
-    ConfigError,
-    ContractError,
-    DecodeError,
-    DeliveryError,
-    EndOfStream,
-    KernelError,
-    PartlyRejected,
-    Rejected,
-    Retryable,
-    SchemaError,
-    TapioError,
-)
-from tapio.model.plan import Plan
-from tapio.model.policy import Settings
-from tapio.model.schema import Field, Schema
-from tapio.model.secret import Secret
-from tapio.model.stage import (
-    Batching,
-    Context,
-    Delivery,
-    Enrich,
-    Later,
-    Lookup,
-    Read,
-    Sample,
-    Sink,
-    Source,
-    Spec,
-    Stateful,
-    Step,
-    Tap,
-    Transform,
-    Window,
-    Write,
-)
-from tapio.model.ticket import Outcome, Ticket
-from tapio.model.when import When
 
-if TYPE_CHECKING:  # these bring the engine, or every stage
+if TYPE_CHECKING:
     from tapio import batch, enrich, sample, sinks, sources, steps
+    from tapio.model.batch import Batch
+    from tapio.model.entities import EntityTable
+    from tapio.model.errors import (
+        ConfigError,
+        ContractError,
+        DecodeError,
+        DeliveryError,
+        EndOfStream,
+        KernelError,
+        PartlyRejected,
+        Rejected,
+        Retryable,
+        SchemaError,
+        TapioError,
+    )
+    from tapio.model.plan import Plan
+    from tapio.model.policy import Settings
+    from tapio.model.schema import Field, Schema
+    from tapio.model.secret import Secret
+    from tapio.model.stage import (
+        Batching,
+        Context,
+        Delivery,
+        Enrich,
+        Later,
+        Lookup,
+        Read,
+        Sample,
+        Sink,
+        Source,
+        Spec,
+        Stateful,
+        Step,
+        Tap,
+        Transform,
+        Window,
+        Write,
+    )
+    from tapio.model.ticket import Outcome, Ticket
+    from tapio.model.when import When
     from tapio.pipeline import Pipeline
     from tapio.registry import Registry
 else:
+    # Numpy and pyarrow take 0.3 s: the command has to be there before, to answer a Ctrl-C.
+    _NAMES = {
+        "model.batch": "Batch",
+        "model.entities": "EntityTable",
+        "model.errors": "ConfigError ContractError DecodeError DeliveryError EndOfStream"
+        " KernelError PartlyRejected Rejected Retryable SchemaError TapioError",
+        "model.plan": "Plan",
+        "model.policy": "Settings",
+        "model.schema": "Field Schema",
+        "model.secret": "Secret",
+        "model.stage": "Batching Context Delivery Enrich Later Lookup Read Sample Sink Source Spec"
+        " Stateful Step Tap Transform Window Write",
+        "model.ticket": "Outcome Ticket",
+        "model.when": "When",
+        "pipeline": "Pipeline",
+        "registry": "Registry",
+    }
     _ROOMS = ("batch", "enrich", "sample", "sinks", "sources", "steps")
-    _HOMES = {"Pipeline": ".pipeline", "Registry": ".registry"}
+    _HOMES = {name: f".{home}" for home, names in _NAMES.items() for name in names.split()}
     __getattr__ = lazy(__name__, _HOMES | {room: f".{room}" for room in _ROOMS})
 
 __all__ = [
@@ -105,3 +122,8 @@ __all__ = [
     "sources",
     "steps",
 ]
+
+
+def __dir__() -> list[str]:
+    """What can be had from here, for a prompt that completes names."""
+    return __all__

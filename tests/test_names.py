@@ -83,9 +83,14 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         tapio.sinks.Otpl  # noqa: B018
 
 
-def test_one_stage_does_not_bring_the_others() -> None:
-    """``import tapio`` leaves the engine and every stage unloaded."""
+def test_a_prompt_can_complete_the_names() -> None:
+    """What is imported at first use is listed before it."""
+    assert set(tapio.__all__) <= set(dir(tapio))
+
+
+def test_nothing_is_imported_before_it_is_asked_for() -> None:
+    """``import tapio`` is soon over: it leaves numpy, the engine and every stage unloaded."""
     code = "import sys, tapio; print([m for m in sys.modules if m.startswith(('tapio.engine', "
-    code += "'tapio.sinks', 'tapio.sources', 'aiohttp', 'opentelemetry', 'asyncio'))])"
+    code += "'tapio.sinks', 'tapio.sources', 'aiohttp', 'opentelemetry', 'asyncio', 'numpy'))])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -48,6 +48,23 @@ def test_the_second_signal_ends_at_once(
     assert "ledger" not in out
 
 
+@pytest.mark.parametrize("module", ["numpy", "asyncio", "tapio.engine.run"])
+def test_a_ctrl_c_while_it_still_imports_is_no_traceback(module: str) -> None:
+    """Half a second passes before a run can drain; until then it ends at once, exit 130."""
+    program = (
+        "import os, signal, sys\n"
+        "class Impatient:\n"
+        "    def find_spec(self, name, *more):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Impatient())\n"
+        "from tapio.cli.main import main\n"
+        "sys.exit(main(['run', '--profile', 'procfs', '--for', '60s', '--listen', 'off']))"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_loop_that_hangs_ends_at_the_second_signal() -> None:
     """Handlers do not need the loop: a stage that never returns cannot keep the process."""
     program = (
