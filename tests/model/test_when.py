@@ -62,6 +62,17 @@ def test_comparisons(chosen: tuple[Batch, Any], test: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", NUMBERS)
+@pytest.mark.parametrize("value", [2**65, -(2**65), 2**63, 2**64 - 1])
+def test_integers_beyond_the_column(kind: str, value: int) -> None:
+    """A number that no row can hold is compared all the same."""
+    schema = Schema.of("a", Field("x", kind))
+    common = {n: c for n in ("time_ns", "seq", "severity") for c in [counting("a", 2)[n]]}
+    batch = Batch(schema, {**common, "x": np.array([0, 1], kind)})
+    assert When(field="x", lt=value).mask(batch).tolist() == [value > 0] * 2
+    assert When(field="x", in_=(value, 1)).mask(batch).tolist() == [False, True]
+
+
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 @given(rows_and_values(), st.lists(VALUES | TEXTS, max_size=3))
 def test_in(chosen: tuple[Batch, Any], more: list[Any]) -> None:
