@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tapio.model.batch import Batch
-from tapio.model.schema import ERROR
+from tapio.model.schema import ERROR, Schema
 from tapio.model.ticket import Ticket
+
+Kind = tuple[str, bool, Schema, int]
+"""(source, replayable, schema, entity table)"""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +37,19 @@ class Parcel:
     def rows(self) -> int:
         """Rows of the batch."""
         return self.batch.rows
+
+    @property
+    def kind(self) -> Kind:
+        """Parcels of one kind may become one batch."""
+        return self.source, self.replayable, self.batch.schema, id(self.batch.entities)
+
+    @staticmethod
+    def joined(parcels: Sequence[Parcel]) -> Parcel:
+        """Parcels of one kind as one, of at most MAX_ROWS rows; they must not be used again."""
+        batch = Batch.concat([p.batch for p in parcels])
+        whole = parcels[0].carry(batch, Ticket.join([p.ticket for p in parcels]))
+        whole.urgent = any(p.urgent for p in parcels)
+        return whole
 
     def carry(self, batch: Batch, ticket: Ticket | None = None) -> Parcel:
         """Other rows on the same road; with this ticket unless another is given."""

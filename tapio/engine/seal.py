@@ -6,14 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from tapio.engine.parcel import Leftover, Parcel, leftover
+from tapio.engine.parcel import Kind, Leftover, Parcel, leftover
 from tapio.model.batch import Batch
 from tapio.model.entities import EntityTable
-from tapio.model.schema import Schema
 from tapio.model.stage import Sink
-from tapio.model.ticket import Ticket
-
-Key = tuple[str, Schema, int]
 
 
 @dataclass(slots=True)
@@ -37,29 +33,29 @@ class Sealer:
     def __init__(self, spec: Sink, new_id: Callable[[], str]) -> None:
         self._spec = spec
         self._new_id = new_id
-        self._piles: dict[Key, _Pile] = {}
+        self._piles: dict[Kind, _Pile] = {}
         self.ready: deque[Parcel] = deque()
 
     def push(self, parcel: Parcel, now: float) -> None:
         """Take ``parcel``; full batches come to ``ready``."""
-        key = (parcel.source, parcel.batch.schema, id(parcel.batch.entities))
+        kind = parcel.kind
         rest: Parcel | None = parcel
         while rest is not None:
-            pile = self._piles.get(key)
+            pile = self._piles.get(kind)
             if pile is None:
-                pile = self._piles[key] = _Pile(now, parcel.batch.entities)
+                pile = self._piles[kind] = _Pile(now, parcel.batch.entities)
             room = self._room(pile, rest)
             if room == 0:
-                self._seal(key)
+                self._seal(kind)
                 continue
             part, rest = (rest, None) if room >= rest.rows else rest.cut(room)
             pile.parcels.append(part)
             pile.rows += part.rows
             pile.size += part.batch.size
             if rest is not None or pile.rows >= self._spec.max_rows:
-                self._seal(key)
-        if parcel.urgent and key in self._piles:
-            self._seal(key)
+                self._seal(kind)
+        if parcel.urgent and kind in self._piles:
+            self._seal(kind)
 
     def due(self) -> float | None:
         """When the oldest pile has waited long enough."""
@@ -68,13 +64,13 @@ class Sealer:
 
     def tick(self, now: float) -> None:
         """Seal what is old enough."""
-        for key in [k for k, p in self._piles.items() if p.since + self._spec.max_age_s <= now]:
-            self._seal(key)
+        for kind in [k for k, p in self._piles.items() if p.since + self._spec.max_age_s <= now]:
+            self._seal(kind)
 
     def drain(self) -> None:
         """Seal all that is left."""
-        for key in list(self._piles):
-            self._seal(key)
+        for kind in list(self._piles):
+            self._seal(kind)
 
     def halve(self, parcel: Parcel) -> tuple[Parcel, Parcel]:
         """A batch that was too large as two, under ids of their own (rule 12)."""
@@ -113,9 +109,7 @@ class Sealer:
         by_size = int((self._spec.max_bytes - pile.size) / a_row)
         return max(min(rows, by_size), 0 if pile.parcels else 1)
 
-    def _seal(self, key: Key) -> None:
-        parcels = self._piles.pop(key).parcels
-        first = parcels[0]
-        batch = Batch.concat([p.batch for p in parcels]).sealed(self._new_id())
-        ticket = Ticket.join([p.ticket for p in parcels])
-        self.ready.append(first.carry(batch, ticket))
+    def _seal(self, kind: Kind) -> None:
+        whole = Parcel.joined(self._piles.pop(kind).parcels)
+        whole.batch = whole.batch.sealed(self._new_id())
+        self.ready.append(whole)

@@ -15,8 +15,8 @@ from tapio.model.stage import Tap, Window
 from tapio.model.ticket import Outcome, Ticket
 
 T = TypeVar("T")
-Key = tuple[str, str]
-"""(source, topic)"""
+Key = tuple[str, bool, str]
+"""(source, replayable, topic): what another stage made may be of both kinds."""
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class WindowCell:
 
     def push(self, parcel: Parcel, now: Instant) -> list[Parcel]:
         """Take ``parcel``; what a full Window gives, and for a Tap the parcel itself."""
-        key = (parcel.source, parcel.batch.topic)
+        key = (parcel.source, parcel.replayable, parcel.batch.topic)
         self.rows_in += parcel.rows
         full = self._guard(key, lambda: self._push(key, parcel, now))
         if full is None:

@@ -87,7 +87,7 @@ def test_an_urgent_row_seals_at_once() -> None:
 
 
 def test_what_cannot_be_one_batch_is_sealed_apart() -> None:
-    """Rule 10: sources, topics and entity tables are never mixed in a batch."""
+    """Rules 9 and 10: no batch mixes sources, topics, entity tables, or who would give it again."""
     one, fates, table = sealer(), Fates(), EntityTable()
     table.add("e", {"k": "v"})
     other = EntityTable()
@@ -101,8 +101,9 @@ def test_what_cannot_be_one_batch_is_sealed_apart() -> None:
         (about(batch(1), table), "a"),
     ]:
         one.push(fates.parcel(content, source), 0)
+    one.push(fates.parcel(batch(1), "a", replayable=True), 0)
     one.drain()
-    assert sorted(p.rows for p in one.ready) == [1, 1, 1, 1, 2]
+    assert sorted(p.rows for p in one.ready) == [1, 1, 1, 1, 1, 2]
     assert {p.batch.entities for p in one.ready} == {None, table, other}
     settle(one)
 
