@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tapio.engine.cells import Dead, Instant, Morgue, check
 from tapio.engine.parcel import Leftover, Parcel, leftover, one_a_row
-from tapio.model.batch import Batch
+from tapio.model.batch import MAX_ROWS, Batch
 from tapio.model.errors import ContractError
 from tapio.model.policy import Parking
 from tapio.model.stage import Later, Lookup
@@ -60,6 +60,7 @@ class LookupCell:
         if not self._parked or now.s < self._next_tick:
             return []
         self._next_tick = now.s + TICK_S
+        self._parked = deque(_together(self._parked))
         out: list[Parcel] = []
         for _ in range(len(self._parked)):
             if self._parked[0].until <= now.s:
@@ -139,3 +140,35 @@ class LookupCell:
             return None
         self._morgue.healthy(self.label)
         return answer
+
+
+def _together(parked: Iterable[_Parked]) -> Iterator[_Parked]:
+    """Neighbours of one kind that would expire within a tick, as one.
+
+    A node that drains a few rows at a time would else have a thousand parcels to offer again,
+    twenty times a second; so it has two hundred at most, whatever the size of a drain.
+    """
+    group: list[_Parked] = []
+    for one in parked:
+        if group and not _mix(group, one):
+            yield _joined(group)
+            group = []
+        group.append(one)
+    if group:
+        yield _joined(group)
+
+
+def _mix(group: list[_Parked], one: _Parked) -> bool:
+    """Whether ``one`` can be a part of the batch that ``group`` will be."""
+    first, other = group[0].parcel, one.parcel
+    return (
+        one.until - group[0].until < TICK_S
+        and other.kind == first.kind
+        and other.rows + sum(p.parcel.rows for p in group) <= MAX_ROWS
+    )
+
+
+def _joined(group: list[_Parked]) -> _Parked:
+    if len(group) == 1:
+        return group[0]
+    return _Parked(Parcel.joined([one.parcel for one in group]), group[0].until)

@@ -178,6 +178,11 @@ def test_each_source_and_topic_has_a_window() -> None:
     """Rule 10: every batch has one source, whatever stands in one Window."""
     trunk = Trunk()
     cell = windows(trunk, Gather)
+    for replayable in True, False:
+        cell.push(trunk.fates.parcel(counting("z.z", 3), "w", replayable=replayable), at(0))
+    out = cell.drain(at(0))
+    assert {p.replayable for p in out} == {True, False}
+    finish(out)
     for source in "ab":
         for topic in "x.x", "y.y":
             cell.push(trunk.fates.parcel(counting(topic, 1), source), at(0))
@@ -382,6 +387,31 @@ def test_parking_is_bounded_in_rows() -> None:
     assert finish(cell.push(trunk.fates.parcel(batch(9, 7)), at(0))) == list(range(3, 16))
     assert list(cell.held()) == []
     assert trunk.fates == [DONE] * 3
+
+
+def test_small_batches_are_offered_again_together() -> None:
+    """A thousand parked batches of a row each are soon asked for by the hundred, and in order."""
+    trunk, calls = Trunk(), []
+
+    class Counts(Known):
+        def look(self, batch: Batch, *, final: bool) -> Batch | Later:
+            calls.append(batch.rows)
+            return super().look(batch, final=final)
+
+    known = Counts()
+    cell = lookups(trunk, known, rows=5000)
+    for n in range(1000):
+        source, replayable = ("s", False) if n < 900 else ("t", n % 2 == 0)
+        cell.push(trunk.fates.parcel(batch(1, n), source, replayable=replayable), at(n / 10_000))
+    calls.clear()
+    assert cell.tick(at(0.2)) == []
+    assert sum(calls) == 1000
+    assert len(calls) <= 102
+    assert max(cell.held())[0] == "t"
+    known.values += [7, 500]
+    assert finish(cell.tick(at(0.3))) == [7, 500]
+    assert finish(cell.drain(at(0.4))) == [n for n in range(1000) if n not in (7, 500)]
+    assert trunk.fates == [DONE] * 1000
 
 
 @pytest.mark.parametrize("waiting", [True, False])

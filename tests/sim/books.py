@@ -259,6 +259,12 @@ class Books:
             self.fault("rule 14: errors go last", f"{terms.label}: {said}")
         self.end(sink, uids, Way.GONE)
 
+    def owed(self, ways: npt.NDArray[np.uint8], source: int) -> int:
+        """Rows of ``source`` that are open in ``ways`` and that it would give again."""
+        now = slice(self.first, self.rows)
+        mine = (self.source[now] == source) & self.replays[now]
+        return int((mine & (ways[now] == Way.OPEN)).sum())
+
     def count(self, way: int) -> npt.NDArray[np.int64]:
         """Rows of each source that left the trunk that way."""
         now = slice(self.first, self.rows)

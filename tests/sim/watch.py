@@ -127,6 +127,8 @@ def _trunk_accounts(books: Books, status: Any, found: Counts, *, ended: bool) ->
         left = int(ways[Way.OPEN][source]) if ended else 0
         if given_back != left:
             books.fault("rule 2", f"{label}: {left} rows left, {given_back} given back")
+        if ended and account["returned"] != books.owed(books.trunk, source):
+            books.fault("rule 9", f"{label}: {account['returned']} rows returned on the trunk")
 
 
 TRUNK_WAYS = {
@@ -164,6 +166,8 @@ def _branch_accounts(books: Books, at: int, said: Any, found: Counts, *, ended: 
         left = ways[Way.OPEN][source] if ended else 0
         counted = (told, dropped.pop("closed", 0), ends, dropped.total())
         seen = (lost, ways[Way.CLOSED][source], left, ways[Way.GONE][source])
+        if ended and account["returned"] != books.owed(books.ways[at], source):
+            books.fault("rule 9", f"{rule}: {account['returned']} rows returned")
         if counted != seen:
             books.fault(rule, f"dead, closed, ended, dropped: {counted}, the books say {seen}")
 
