@@ -61,7 +61,7 @@ Kept = dict[int, tuple[str, bytes]]
 
 def run(*, quick: bool = False) -> Iterable[Result]:
     """CPU-seconds a million rows, the least of the rounds."""
-    batches, rounds = (20, 1) if quick else (300, 3)
+    batches, rounds = (20, 1) if quick else (150, 3)
     with host() as root:
         for compression, suffix in list(COMPRESSIONS.items())[: 1 if quick else None]:
             bench = _Bench(_collector(), root, compression, batches)
