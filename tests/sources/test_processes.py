@@ -115,13 +115,17 @@ import os, sys
 from pathlib import Path
 from tapio.sources.processes import Processes
 
+def told(pid):
+    table = Processes(Path("/"), 512)
+    (batch,) = table.started([p for p in table.look().begun if p.pid == pid], 0)
+    return batch
+
+told(os.getpid())  # whatever Python still has to import, it may not be able to read as nobody
 if os.geteuid() == 0:
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)
-table = Processes(Path("/"), 512)
-(wanted,) = [p for p in table.look().begun if p.pid == int(sys.argv[1])]
-(batch,) = table.started([wanted], 0)
+batch = told(int(sys.argv[1]))
 print(os.geteuid(), batch["uid"][0], batch["argv"][0])
 """
 
