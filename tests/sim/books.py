@@ -130,6 +130,9 @@ class Books:
         self.severity = np.zeros(size, np.uint8)
         self.handing = np.zeros(size, np.int32)
         self.replays = np.zeros(size, bool)
+        self.at = np.zeros(size, np.int8)
+        """The trunk stage that a row must meet next."""
+        self.weight = np.ones(size)
         self.flush = np.full(size, -1, np.int32)
         self.trunk = np.zeros(size, np.uint8)
         self.parked = np.zeros(size, bool)
@@ -311,7 +314,7 @@ class Books:
 
 
 ARRAYS: Iterable[str] = (
-    *("source", "key", "seq", "topic", "severity", "handing", "replays", "flush"),
-    *("trunk", "parked", "doomed", "ways", "sealed"),
+    *("source", "key", "seq", "topic", "severity", "handing", "replays", "flush", "at"),
+    *("weight", "trunk", "parked", "doomed", "ways", "sealed"),
 )
-FILL = {"flush": -1, "ways": Way.AWAY}
+FILL = {"flush": -1, "ways": Way.AWAY, "weight": 1.0}

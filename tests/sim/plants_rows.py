@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from tapio.engine import windows
+from tapio.engine import build, windows
 from tapio.engine.branch import Branch
 from tapio.engine.cells import TransformCell
 from tapio.engine.flow import Flow
@@ -208,7 +208,32 @@ def seals_ignore_urgency(real: Real) -> Real:
     return push
 
 
+@plant(build, "_behind_samplers")
+def taps_stand_before_the_samplers(real: Real) -> Real:
+    """Rule 5: the rows of a Tap are sampled, so that its sums are not exact any more."""
+    return lambda plan, index: index + 1
+
+
+@plant(windows, "_share")
+def empty_flushes_settle_nothing(real: Real) -> Real:
+    """Rule 8: a flush that gives nothing settles no ticket."""
+    return lambda tickets, batches: real(tickets, batches) if batches else []
+
+
 # parking
+
+
+@plant(LookupCell, "_look")
+def parked_rows_skip_a_stage(real: Real) -> Real:
+    """Rows that were parked go on one stage too far."""
+
+    def look(self: LookupCell, parcel: Parcel, until: float) -> Any:
+        out = real(self, parcel, until)
+        for parked in self._parked:
+            parked.parcel.at = parcel.at + 1
+        return out
+
+    return look
 
 
 @plant(LookupCell, "tick")

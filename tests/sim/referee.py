@@ -216,6 +216,8 @@ class Referee:
         for name in ("key", "seq", "severity"):
             if (batch[name] != getattr(books, name)[uids]).any():
                 self._fault("rule 3", f"column {name} was changed")
+        if not np.allclose(batch.weights, books.weight[uids]):
+            self._fault("rule 6", "weights are not those that the samplers gave")
         if batch.rows > self.max_rows or (batch.rows > 1 and batch.size > self.max_bytes):
             self._fault("max_rows, max_bytes", f"{batch.rows} rows, {batch.size} bytes")
 

@@ -81,12 +81,18 @@ class Part:
     """What a stage of a simulated trunk has: its label, its mood, and whom to tell."""
 
     label: str
+    index: int
+    """Where on the trunk it stands."""
+    behind_samplers: int
+    """The place behind the last sampler after it, where a Tap's rows enter."""
     books: Books
     mood: Mood
 
     def try_on(self, batch: Batch) -> Uids:
         """The rows of ``batch``; raises where the stage is to fail on them."""
         uids: Uids = batch["uid"]
+        if (self.books.at[uids] != self.index).any():
+            self.books.fault("each row meets each stage in turn", self.label)
         if self.mood.fails(self.books.now()):
             self.books.doomed[0, uids] = True
             raise Failed(self.label)
@@ -112,6 +118,7 @@ class Sieve(Step, frozen=True, tag="sieve"):
                 raise
             keep = batch["key"] % self.modulus != 0
             self.part.books.move(uids[~keep], self.way)
+            self.part.books.at[uids] += 1
             return batch.where(keep)
 
         return sift
@@ -140,7 +147,10 @@ class Thinning:
         uids = self.part.try_on(batch)
         draws = np.array([self.part.mood.random.random() for _ in range(batch.rows)])
         keep = (draws < self.share) | (batch["severity"] >= ERROR)
-        self.part.books.move(uids[~keep], Way.SAMPLED)
+        books = self.part.books
+        books.move(uids[~keep], Way.SAMPLED)
+        books.weight[uids] /= self.share
+        books.at[uids] += 1
         return batch.where(keep).with_columns({WEIGHT: batch.weights[keep] / self.share})
 
 
@@ -156,7 +166,7 @@ class Label(Enrich, frozen=True, tag="label"):
 
         def label(batch: Batch) -> Batch:
             nonlocal table
-            self.part.try_on(batch)
+            self.part.books.at[self.part.try_on(batch)] += 1
             if self.part.mood.random.random() < 0.2:
                 table = table.successor()
             return batch.with_columns({ENTITY: (batch["key"] % 3).astype(np.int32)}, table)
@@ -194,6 +204,7 @@ class Asking:
                 return Later(batch, np.ones(batch.rows + 1, bool))  # its contract forbids that
             raise
         waits = self.known_at[batch["key"] % len(self.known_at)] > now
+        self.part.books.at[uids[~waits | final]] += 1
         if final or not waits.any():
             return Later(batch, waits) if self.part.mood.random.random() < 0.05 else batch
         self.part.books.parked[uids[waits]] = True
@@ -259,6 +270,9 @@ class Pane:
         if self.dead:
             books.fault("rule 21", f"{self.part.label}: a Window was used after it had failed")
         uids: Uids = batch["uid"]
+        if (books.at[uids] != self.part.index).any():
+            books.fault("each row meets each stage in turn", self.part.label)
+        books.at[uids] += 1
         if len(np.unique(books.source[np.concatenate([uids, self.uids()])])) > 1:
             books.fault("rule 10", f"{self.part.label}: a Window was given two sources")
         if self.part.mood.fails(books.now()):
@@ -326,7 +340,8 @@ class Replace(Pane):
         if self.dead:
             return []
         replays = bool(self.part.books.replays[uids].any())
-        made = [_make(self, self.part.label, replays) for _ in range(len(uids) % 3)]
+        behind = self.part.index + 1
+        made = [_make(self, self.part.label, behind, replays) for _ in range(len(uids) % 3)]
         self.part.books.absorb(uids, [m["uid"] for m in made])
         return made
 
@@ -342,16 +357,17 @@ class Tapping(Pane):
     def flush(self, now_ns: int) -> Iterable[Batch]:
         """A few rows."""
         self.take()
-        return [_make(self, self.emits, replays=False)]
+        return [_make(self, self.emits, self.part.behind_samplers, replays=False)]
 
 
-def _make(pane: Pane, source: str, replays: bool) -> Batch:
-    """A batch of a stage's own rows."""
+def _make(pane: Pane, source: str, behind: int, replays: bool) -> Batch:
+    """A batch of a stage's own rows, which enter the trunk at ``behind``."""
     books, random = pane.part.books, pane.part.mood.random
     rows, severity = random.randint(1, 4), ERROR if random.random() < 0.05 else INFO
     index = books.name(source)
     key = np.arange(rows)
     uids = books.take(index, 2, rows, replays=replays, key=key, seq=key, severity=severity)
+    books.at[uids] = behind
     return rows_of(books, uids, 2)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
@@ -54,7 +54,7 @@ class World:
         self.plan = Plan(
             "sim",
             tuple(self._source(f"s{n}") for n in range(random.choice([1, 1, 2, 3]))),
-            tuple(self._stage(f"t{n}") for n in range(random.choice([0, 1, 1, 2, 2, 3, 4, 6]))),
+            tuple(self._stages(random.choice([0, 1, 1, 2, 2, 3, 4, 6]))),
             tuple(self._sink(n, ids) for n in range(sinks)),
             draw.settings(random, sheds=self.sheds),
         )
@@ -117,6 +117,8 @@ class World:
         """Rows came to the end of the trunk."""
         uids: Uids = batch["uid"]
         books = self.books
+        if (books.at[uids] != len(self.parts)).any():
+            books.fault("each row meets each stage in turn", "not all of them")
         idle = [not n for n in books.outstanding]
         books.passed(uids, batch.size / batch.rows)
         urgent = bool((books.severity[uids] >= ERROR).any())
@@ -143,10 +145,17 @@ class World:
         self.springs.append(spring)
         return (Replays if replays else Flows)(spring, name=label)
 
-    def _stage(self, label: str) -> Any:
-        random, kind = self.random, self.random.choice(STAGES)
-        part = Part(label, self.books, draw.mood(random))
-        self.parts.append(part)
+    def _stages(self, count: int) -> Iterator[Any]:
+        kinds = [self.random.choice(STAGES) for _ in range(count)]
+        for at, kind in enumerate(kinds):
+            samplers = [n for n in range(at, count) if kinds[n] is Thin]
+            behind = max(samplers, default=at) + 1
+            part = Part(f"t{at}", at, behind, self.books, draw.mood(self.random))
+            self.parts.append(part)
+            yield self._stage(kind, part)
+
+    def _stage(self, kind: Any, part: Part) -> Any:
+        random, label = self.random, part.label
         if kind is Sieve:
             return Sieve(part, random.choice([1, 2, 3, 7]), name=label)
         if kind is Thin:
