@@ -378,3 +378,14 @@ def test_a_sink_that_is_cancelled_from_inside_has_failed() -> None:
     rows = [batch(1, n, ERROR) for n in range(3)]
     done = bench(delivering(*rows), asyncio.CancelledError())
     assert done.account == {"dead_lettered": 1, "delivered": 2}
+
+
+def test_a_branch_says_what_it_met() -> None:
+    """Retries, the last error and the latency are told; a success hides no error of before."""
+    answers = Retryable("503"), Rejected("400: bad")
+    done = bench(delivering(batch(1, 0, ERROR), batch(3, 1, ERROR)), *answers)
+    said = done.branch.said
+    assert (said.retries, said.last_error) == (1, "400: bad")
+    assert said.latency.count == 3
+    done = bench(delivering(batch(1, 0, ERROR)), Retryable("503"), ValueError("broken"))
+    assert done.branch.said.last_error == "ValueError: broken"

@@ -170,6 +170,7 @@ def test_a_window_is_flushed_when_full_and_at_its_deadline() -> None:
     cell.push(trunk.fates.parcel(batch(1, 5)), at(0.7))
     assert cell.tick(at(1.6)) == []
     assert finish(cell.tick(at(1.7))) == [5]
+    assert (cell.rows_in, cell.rows_out) == (6, 6)
     assert trunk.fates == [DONE] * 3
     trunk.balance(cell, 0)
 
@@ -375,6 +376,7 @@ def test_unresolved_rows_are_parked_and_offered_again() -> None:
     assert cell.tick(at(0.95)) == []
     assert finish(cell.tick(at(1.0))) == [3]
     assert (known.finals, cell.expired, trunk.fates) == ([3], 1, [DONE])
+    assert (cell.rows_in, cell.rows_out) == (4, 4)
     assert cell.due() is None
 
 

@@ -1,69 +1,91 @@
-"""What a pipeline takes from its surroundings: folders and resource attributes."""
+"""Where a pipeline runs: origin, resource attributes, folders, and each stage's context."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from pathlib import Path
 
 import pytest
+from opentelemetry import metrics
 
-from tapio.engine.deadletter import DeadLetterFolder
-from tapio.engine.setting import origin, resource, state_dir
+from tapio.engine import setting
+from tapio.engine.clock import SystemClock
 from tapio.model.origin import Origin
 from tapio.model.plan import Plan
-from tapio.model.policy import DeadLetters, Settings
+from tapio.model.policy import Settings
+
+ORIGIN = Origin("node-1", "boot", "00ff")
 
 
-def plan(**settings: object) -> Plan:
-    """A plan of settings alone."""
-    return Plan("node", (), (), (), Settings(**settings))
+def plan(**options: object) -> Plan:
+    """A plan with these settings."""
+    return Plan("p", (), (), (), Settings(**options))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("said", "state_home", "folder"),
-    [
-        ("", "", "home/.local/state/tapio"),
-        ("", "xdg", "xdg/tapio"),
-        ("~/mine", "xdg", "home/mine"),
-        ("mine", "xdg", "mine"),
-    ],
-)
-def test_the_state_folder(
-    said: str, state_home: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The plan's, else the user's; ``~`` is the home wherever it is written."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_STATE_HOME", state_home and str(tmp_path / state_home))
-    assert state_dir(plan(state_dir=said)).absolute() == tmp_path / folder
-
-
-def test_the_home_of_dead_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``~`` in their path is the home too."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert DeadLetterFolder(DeadLetters(path="~/dead"), Path("x")).folder == tmp_path / "dead"
+def test_an_origin_is_new_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 16: node and boot as they are, and 64 random bits."""
+    monkeypatch.setenv("TAPIO_NODE", "node-1")
+    boot_id = tmp_path / "proc/sys/kernel/random/boot_id"
+    boot_id.parent.mkdir(parents=True)
+    boot_id.write_text("b00t\n")
+    first, second = setting.origin(tmp_path), setting.origin(tmp_path)
+    assert (first.node, first.boot_id) == ("node-1", "b00t")
+    assert len(bytes.fromhex(first.epoch)) == 8
+    assert first.epoch != second.epoch
+    assert setting.origin(tmp_path / "nothing").boot_id == ""
 
 
 def test_resource_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment's over ours, the plan's over both; what is no pair is passed over."""
-    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "a=1, b = x%20y,nothing,,=,host.name=other,c=1")
+    """Ours, then the environment's as OpenTelemetry has them, then the plan's; junk is ignored."""
+    given = "a=1, b = two%20words ,junk,host.name=other,=x"
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", given)
     monkeypatch.setenv("OTEL_SERVICE_NAME", "agent")
-    said = resource(plan(resource={"c": "2"}), Origin("node", "boot", "e" * 16))
-    assert said == {
-        "service.name": "agent",
-        "service.instance.id": "e" * 16,
-        "host.name": "other",
-        "os.type": "linux",
-        "a": "1",
-        "b": "x y",
-        "c": "2",
-    }
+    said = setting.resource(plan(resource={"a": "3"}), ORIGIN)
+    assert said["service.name"] == "agent"
+    assert said["service.instance.id"] == "00ff"
+    assert (said["a"], said["b"], said["host.name"]) == ("3", "two words", "other")
+    assert "" not in said
+    monkeypatch.delenv("OTEL_RESOURCE_ATTRIBUTES")
+    monkeypatch.delenv("OTEL_SERVICE_NAME")
+    assert setting.resource(plan(), ORIGIN)["service.name"] == "tapio"
 
 
-def test_what_is_no_utf8_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither OTLP nor the Prometheus page could say it."""
-    for name in ("OTEL_RESOURCE_ATTRIBUTES", "OTEL_SERVICE_NAME", "TAPIO_NODE"):
-        monkeypatch.setenv(name, "a\udcff=b\udcff")
-    where = origin(Path("/"))
-    said = resource(plan(), where)
-    assert (said["a\ufffd"], said["service.name"]) == ("b\ufffd", "a\ufffd=b\ufffd")
-    assert where.node == said["host.name"] == "a\ufffd=b\ufffd"
+def test_the_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan's, else XDG_STATE_HOME's, else the one below the home."""
+    assert setting.state_dir(plan(state_dir="/var/lib/tapio")) == Path("/var/lib/tapio")
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert setting.state_dir(plan()) == Path("/state/tapio")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", "/someone")
+    assert setting.state_dir(plan()) == Path("/someone/.local/state/tapio")
+
+
+def test_each_stage_has_its_context() -> None:
+    """A stage's own name and logger; clock, sequences and the rest are the pipeline's."""
+    clock, stopping = SystemClock(), asyncio.Event()
+    context = setting.contexts(
+        plan(host_root="/host"),
+        clock=clock,
+        stopping=stopping,
+        pressure=lambda: 0.5,
+        meter=metrics.get_meter("test"),
+        logger=logging.getLogger("tapio.p"),
+        origin=ORIGIN,
+    )
+    a, b = context("a"), context("b")
+    assert (a.pipeline, a.stage, a.logger.name) == ("p", "a", "tapio.p.a")
+    assert a.sequences is b.sequences
+    assert (a.host_root, a.origin, a.pressure()) == (Path("/host"), ORIGIN, 0.5)
+    assert (a.clock, a.stopping) == (clock, stopping)
+
+
+def test_the_system_clock_runs() -> None:
+    """Wall clock in ns since 1970; the monotonic one is the loop's."""
+    clock = SystemClock()
+    assert clock.time_ns() > 1_700_000_000_000_000_000
+
+    async def ahead() -> float:
+        return asyncio.get_running_loop().time() - clock.monotonic()
+
+    assert abs(asyncio.run(ahead())) < 1
