@@ -18,6 +18,7 @@ from tapio.model.batch import Batch
 from tapio.model.entities import EntityTable
 from tapio.model.schema import COMMON, ENTITY, Field, Schema
 from tests.batches import counting
+from tests.cli.running import on_terminal
 
 Convert = Callable[..., tuple[int, str]]
 
@@ -175,6 +176,20 @@ def test_wrong_usage_is_one_sentence(
     assert said in err
     assert err.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old.ndjson", "out"]
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
+def test_a_terminal_shows_how_far_it_is(
+    folder: Path, tmp_path: Path, environ: dict[str, str], locale: str
+) -> None:
+    """A bar that is gone at the end; of 40 columns it takes no more, and of ASCII no more."""
+    words = ("convert", folder, "-o", tmp_path / "x.ndjson")
+    terminal = on_terminal(environ, *words, columns=40, LANG=locale)
+    assert terminal.end() == 0, terminal.seen
+    assert "converting" in terminal.seen
+    assert locale != "C" or terminal.seen.isascii()
+    assert all(len(line) <= 40 for line in terminal.lines if "converting" in line)
+    assert terminal.seen.rstrip().endswith("rows")
 
 
 def test_types_that_cannot_meet_are_said(convert: Convert, tmp_path: Path) -> None:
