@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 
-from tapio.engine.cancel import cancelled
+from tapio.engine.cancel import Cut, cancelled
 from tapio.engine.cells import StageFailure
 from tapio.engine.channel import BREATH, Channel
 from tapio.engine.ledger import Ledger
@@ -34,38 +34,22 @@ class Way:
 
 
 class Reader:
-    """Reads until the source ends, or until ``stop_at``; what was taken is never lost."""
+    """Reads until the source ends, or is ``cut`` (rule 20); what was taken is never lost."""
 
     def __init__(self, label: str, read: Read, way: Way, *, replayable: bool) -> None:
         self.label = label
         self._read = read
         self._way = way
         self._replayable = replayable
-        self._scope: asyncio.Timeout | None = None
-        self._until: float | None = None
+        self.cut = Cut()
 
     async def run(self) -> None:
-        """Read. Ends at EndOfStream or, after a stop, at the time given to ``stop_at``."""
-        scope = asyncio.timeout_at(self._until)
-        try:
-            async with scope:
-                self._scope = scope
-                await self._read_all()
-        except TimeoutError:
-            if not scope.expired():
-                raise
-        finally:
-            self._scope = None
-
-    def stop_at(self, when: float) -> None:
-        """Cancel the read that still waits at loop time ``when`` (rule 20)."""
-        self._until = when
-        if self._scope is not None and not self._scope.expired():
-            self._scope.reschedule(when)
+        """Read. Ends at EndOfStream or, after a stop, at the time given to ``cut``."""
+        await self.cut.run(self._read_all())
 
     async def _read_all(self) -> None:
-        batches = 0
-        while self._until is None or asyncio.get_running_loop().time() < self._until:
+        batches, loop = 0, asyncio.get_running_loop()
+        while self.cut.when is None or loop.time() < self.cut.when:
             await self._memory()
             try:
                 delivery = await self._read()

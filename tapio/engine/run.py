@@ -19,6 +19,7 @@ from opentelemetry.metrics import Meter
 
 from tapio.engine import build, setting, status
 from tapio.engine.branch import Bury, Desk
+from tapio.engine.cancel import Cut
 from tapio.engine.cells import Instant
 from tapio.engine.clock import SystemClock
 from tapio.engine.deadletter import DeadLetterFolder
@@ -70,7 +71,8 @@ class Engine:
         self._sealed = 0
         self._started = self._clock.monotonic()
         self._keeper: Keeper | None = None
-        self._deadline: asyncio.Timeout | None = None
+        self._opening = Cut()
+        self._deadline = Cut()
 
     @property
     def ledger(self) -> Ledger:
@@ -89,9 +91,14 @@ class Engine:
         broke. Cancelled or broken, it settles every open ticket RETRY first.
         """
         try:
-            async with AsyncExitStack() as stack:
-                self._keeper = await self._open(stack)
-                await self._work(self._keeper, stop)
+            async with asyncio.TaskGroup() as beside:
+                heed = beside.create_task(self._heed(stop or asyncio.Event()))
+                try:
+                    async with AsyncExitStack() as stack:
+                        if not await self._opening.run(self._open(stack)):
+                            await self._work()
+                finally:
+                    heed.cancel()
         except BaseExceptionGroup as group:
             raise _only(group) from None
         finally:
@@ -123,7 +130,7 @@ class Engine:
         memory = self._memory.bytes / self._memory.policy.soft
         return max([memory, *(channel.fill for channel in self._flow.channels())])
 
-    async def _open(self, stack: AsyncExitStack) -> Keeper:
+    async def _open(self, stack: AsyncExitStack) -> None:
         """Open sinks, steps, sources, in this order, on ``stack``."""
         context = setting.contexts(
             self.plan,
@@ -145,7 +152,7 @@ class Engine:
         way = Way(inbox, self.ledger, self._memory, self._stopping, failures)
         self._readers = await build.readers(site, way)
         self._reading = len(self._readers)
-        return Keeper(self._flow, self._memory, snapshots)
+        self._keeper = Keeper(self._flow, self._memory, snapshots)
 
     def _desk(self) -> Desk:
         return Desk(
@@ -158,38 +165,22 @@ class Engine:
             progress=self._progress,
         )
 
-    async def _work(self, keeper: Keeper, stop: asyncio.Event | None) -> None:
+    async def _work(self) -> None:
         """Run all tasks to their end, or to the deadline; then sweep."""
+        assert self._keeper is not None
         reason = "unreplayable"
         try:
             async with asyncio.TaskGroup() as beside:
-                side = [beside.create_task(keeper.run())]
-                if stop is not None:
-                    side.append(beside.create_task(self._heed(stop)))
+                tick = beside.create_task(self._keeper.run())
                 try:
-                    if await self._until_deadline():
+                    if await self._deadline.run(self._main()):
                         reason = "drain_deadline"
                 finally:
-                    for task in side:
-                        task.cancel()
+                    tick.cancel()
         finally:
-            keeper.close()
+            self._keeper.close()
             self._flow.sweep(reason)
         self._flow.check()
-
-    async def _until_deadline(self) -> bool:
-        """Run the main tasks; whether the drain's deadline cut them off."""
-        scope = asyncio.timeout(None)
-        try:
-            async with scope:
-                self._deadline = scope
-                await self._main()
-        except TimeoutError:
-            if not scope.expired():
-                raise
-        finally:
-            self._deadline = None
-        return scope.expired()
 
     async def _main(self) -> None:
         self.ready, self.state = True, "running"
@@ -225,19 +216,15 @@ class Engine:
         """
         if self._reading == 0 and not self._stopping.is_set():
             now = asyncio.get_running_loop().time()
-            self._drain_until(now + self.plan.settings.drain_s)
+            self._deadline.at(now + self.plan.settings.drain_s)
 
     def _finish(self) -> None:
-        """From now on reads and drain have the time that a stop gives them (rule 20)."""
+        """From now on opening, reads and drain have the time of a stop (rule 20)."""
         self.state = "stopping"
-        now = asyncio.get_running_loop().time()
-        for reader in self._readers:
-            reader.stop_at(now + self.plan.settings.stop_s)
-        self._drain_until(now + self.plan.settings.drain_s)
-
-    def _drain_until(self, when: float) -> None:
-        if self._deadline is not None and not self._deadline.expired():
-            self._deadline.reschedule(when)
+        now, settings = asyncio.get_running_loop().time(), self.plan.settings
+        for cut in (self._opening, *(reader.cut for reader in self._readers)):
+            cut.at(now + settings.stop_s)
+        self._deadline.at(now + settings.drain_s)
 
     def _now(self) -> Instant:
         return Instant(self._clock.time_ns(), asyncio.get_running_loop().time())

@@ -73,6 +73,41 @@ def test_a_stop_while_the_plan_opens_holds_for_its_reads() -> None:
     assert engines[0].status()["imbalance"] == 0
 
 
+class Hangs(Faulty, frozen=True, tag="hangs"):
+    """A sink that never opens."""
+
+    @asynccontextmanager
+    async def open(self, cx: Context) -> AsyncIterator[Write]:
+        """Wait for what does not come."""
+        await asyncio.Event().wait()
+        yield  # type: ignore[misc]
+
+
+def test_a_stop_ends_an_opening_that_hangs() -> None:
+    """Rule 20: what still opens after ``stop_s`` is cancelled, what was open is closed."""
+    closed: list[str] = []
+
+    class Closes(Faulty, frozen=True, tag="closes"):
+        @asynccontextmanager
+        async def open(self, cx: Context) -> AsyncIterator[Write]:
+            async with super().open(cx) as write:
+                yield write
+            closed.append(cx.stage)
+
+    async def run() -> float:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.call_later(7, stop.set)
+        engine = Engine(pipeline.plan)
+        await engine.run(stop)
+        assert engine.state == "stopped"
+        return loop.time()
+
+    pipeline = Pipeline("p").source(Endless()).sink(Closes(), Hangs()).settings(QUICK)
+    assert virtually(run()) == pytest.approx(8, abs=0.01)
+    assert closed == ["closes"]
+
+
 def test_a_stop_after_the_end_does_nothing() -> None:
     """Rule 20: a stop may come at any time, also while the sources close."""
 

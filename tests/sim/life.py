@@ -98,6 +98,8 @@ class Life:
         self.kill = self.world.ends.kill
         self.cancelled = False
         self.begun_at = 0.0
+        self.swept = False
+        """Whether what was left at the end has been given back."""
 
     def live(self) -> None:
         """One life; where it is to be killed, a second one, without faults and to the end."""
@@ -123,7 +125,14 @@ class Life:
             random=Random(self.seed),
         )
         sweep = self.engine._flow.sweep
-        self.engine._flow.sweep = lambda why: (self._look(), sweep(why))[1]  # type: ignore[method-assign]
+        self.swept = False
+
+        def watched(why: str) -> None:
+            self._look()
+            sweep(why)
+            self.swept = True
+
+        self.engine._flow.sweep = watched  # type: ignore[method-assign]
         self.loop.set_exception_handler(self._unheard)
         self.loop.between = self._between
         try:
@@ -186,7 +195,7 @@ class Life:
 
     def _look(self) -> None:
         assert self.engine is not None
-        observe(self.world, self.engine)
+        observe(self.world, self.engine, ended=self.swept)
 
     def _stop_if_broken(self) -> None:
         if self.books.broken:

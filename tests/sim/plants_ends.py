@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 from tapio.engine import cells
 from tapio.engine.branch import Branch
+from tapio.engine.cancel import Cut
 from tapio.engine.cells import Morgue, TransformCell
 from tapio.engine.flow import Flow
 from tapio.engine.limits import MemoryGauge, Throttle
@@ -89,16 +90,26 @@ def the_last_pile_is_not_sealed(real: Real) -> Real:
     return next_one
 
 
-@plant(Engine, "_drain_until")
+@plant(Engine, "_finish")
 def the_deadline_is_forgotten(real: Real) -> Real:
     """Rule 20: a drain takes as long as it takes."""
-    return lambda self, when: None
+
+    def finish(self: Engine) -> None:
+        with patch.object(self, "_deadline", Cut()):
+            real(self)
+
+    return finish
 
 
-@plant(Reader, "stop_at")
+@plant(Engine, "_finish")
 def reads_are_never_cancelled(real: Real) -> Real:
     """Rule 20: a read that waits after stop_s goes on waiting."""
-    return lambda self, when: None
+
+    def finish(self: Engine) -> None:
+        with patch.object(self, "_readers", []):
+            real(self)
+
+    return finish
 
 
 @plant(Flow, "sweep")
