@@ -19,7 +19,7 @@ ROWS = (
     ("lazy",),
     ("model",),
     ("codec",),
-    ("telemetry",),
+    ("telemetry", "home"),
     ("engine", "kernel"),
     STAGES,
     ("registry",),

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from tapio.cli.terminal import escaped, silence
+from tapio.home import expanded
 from tapio.model.errors import ConfigError, TapioError
 
 OK, FAILED, USAGE, NO_PRIVILEGE, CONFIG, INTERRUPTED = 0, 1, 2, 77, 78, 130
@@ -110,14 +111,14 @@ def _sentence(leaf: BaseException) -> str:
 
 def _kept(error: BaseException) -> str:
     """Write the traceback to a file of the user's; where it is, in words."""
-    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     text = "".join(traceback.format_exception(error))
-    for folder in (Path(home).expanduser() / "tapio", Path(tempfile.gettempdir())):
-        path = folder / f"tapio-{os.getuid()}-errors.log"
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    for name in (f"{home}/tapio", tempfile.gettempdir()):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            path = expanded(name) / f"tapio-{os.getuid()}-errors.log"
+            path.parent.mkdir(parents=True, exist_ok=True)
             _append(path, f"{datetime.now(UTC).isoformat()} {' '.join(sys.argv)}\n{text}\n")
-        except OSError:
+        except (ConfigError, OSError):
             continue
         return f"in {path}"
     return "shown with --debug"

@@ -96,8 +96,8 @@ async def _listen(runner: web.AppRunner, where: Address, logger: logging.Logger)
 
     try:
         await web.TCPSite(runner, where.host, where.port).start()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, UnicodeError) as error:  # the latter for what can be no host's name
+        reason = (getattr(error, "strerror", "") or str(error)).lower()
         logger.warning(
             "cannot listen at %s (%s): going on without /metrics, /livez, /readyz and /status; "
             "name another address with --listen, or turn it off with --listen off",

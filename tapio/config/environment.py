@@ -18,7 +18,9 @@ import msgspec
 from tapio.config.node import join
 from tapio.config.topology import Finding
 from tapio.engine.setting import state_dir
+from tapio.home import expanded
 from tapio.kernel import capability
+from tapio.model.errors import ConfigError
 from tapio.model.plan import Plan, tag
 from tapio.model.stage import Sink, Source, Spec
 from tapio.model.when import When
@@ -26,11 +28,16 @@ from tapio.model.when import When
 RESOLVE_S = 5.0
 """How long a name may take: resolvers try a silent server for 5 s by default."""
 
+HOMELESS = "~ is no home that can be found; set HOME, or write the path in full"
+
 _SCHEMES = ("http", "https", "grpc", "nats", "tls", "bolt", "neo4j", "neo4j+s", "bolt+s")
 
 
 def check(plan: Plan) -> Iterator[Finding]:
     """What is missing here, one finding each."""
+    if homeless := list(_homeless(plan)):
+        yield from homeless
+        return
     yield from _kernel(plan)
     yield from _state(plan)
     for index, source in enumerate(plan.sources):
@@ -41,6 +48,26 @@ def check(plan: Plan) -> Iterator[Finding]:
         yield from _writable_path(sink, f"sinks.{index}")
         yield from _files(sink, f"sinks.{index}")
         yield from _endpoints(sink, f"sinks.{index}")
+
+
+def _homeless(plan: Plan) -> Iterator[Finding]:
+    """Paths below a home that cannot be found; without it nothing is known of them."""
+    try:
+        state_dir(plan)
+    except ConfigError:
+        yield Finding("error", "settings.state_dir", HOMELESS)
+    for room, specs in (("sources", plan.sources), ("trunk", plan.trunk), ("sinks", plan.sinks)):
+        for index, spec in enumerate(specs):
+            yield from _without_home(spec, f"{room}.{index}")
+
+
+def _without_home(spec: Spec, path: str) -> Iterator[Finding]:
+    for at, value in _texts(spec, path):
+        if at.endswith((".path", ".object", "_file")):
+            try:
+                expanded(value)
+            except ConfigError:
+                yield Finding("error", at, HOMELESS)
 
 
 def _kernel(plan: Plan) -> Iterator[Finding]:
@@ -68,7 +95,7 @@ def _state(plan: Plan) -> Iterator[Finding]:
 def _readable(source: Source, path: str) -> Iterator[Finding]:
     for name in ("path", "object"):
         text = getattr(source, name, None)
-        if isinstance(text, str) and text and not os.access(Path(text).expanduser(), os.R_OK):
+        if isinstance(text, str) and text and not os.access(expanded(text), os.R_OK):
             yield Finding(
                 "error", join(path, name), "there is nothing that can be read at this path"
             )
@@ -76,7 +103,7 @@ def _readable(source: Source, path: str) -> Iterator[Finding]:
 
 def _writable_path(sink: Sink, path: str) -> Iterator[Finding]:
     text = getattr(sink, "path", None)
-    if isinstance(text, str) and text and (why := unwritable(Path(text).expanduser())):
+    if isinstance(text, str) and text and (why := unwritable(expanded(text))):
         yield Finding("error", join(path, "path"), f"cannot be written: {why}")
 
 
@@ -97,7 +124,7 @@ def _files(spec: Spec, path: str) -> Iterator[Finding]:
     """Fields that end in ``_file`` name a file that must be readable."""
     for at, value in _texts(spec, path):
         named = at.endswith("_file") and value
-        if named and not os.access(Path(value).expanduser(), os.R_OK):
+        if named and not os.access(expanded(value), os.R_OK):
             yield Finding("error", at, "this file cannot be read")
 
 

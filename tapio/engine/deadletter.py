@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tapio.home import expanded
 from tapio.model.batch import Batch
 from tapio.model.policy import DeadLetters
 
@@ -22,7 +23,7 @@ class DeadLetterFolder:
     """Durable, capped dead letters. What it cannot keep it says so of, and is then dropped."""
 
     def __init__(self, policy: DeadLetters, folder: Path) -> None:
-        self.folder = Path(policy.path).expanduser() if policy.path else folder
+        self.folder = expanded(policy.path) if policy.path else folder
         self._max_bytes = policy.max_bytes
         self._used = -1
         self._lock = threading.Lock()

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from opentelemetry.metrics import Meter
 
+from tapio.home import expanded
 from tapio.model.origin import Origin, Sequences
 from tapio.model.plan import Plan
 from tapio.model.stage import Clock, Context, Stopping
@@ -54,9 +55,9 @@ def _variable(name: str) -> str:
 
 
 def state_dir(plan: Plan) -> Path:
-    """Where state is kept: the plan's, else ``$XDG_STATE_HOME/tapio``."""
+    """Where state is kept: the plan's, else ``$XDG_STATE_HOME/tapio``. Raises ConfigError."""
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(plan.settings.state_dir or f"{home}/tapio").expanduser()
+    return expanded(plan.settings.state_dir or f"{home}/tapio", path="settings.state_dir")
 
 
 def contexts(

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
+from tapio.home import expanded
 from tapio.model.batch import MAX_ROWS, Batch
 from tapio.model.policy import Positive, Seconds
 from tapio.model.stage import Context, Sink, Write
@@ -59,7 +59,7 @@ class File(Bulk, frozen=True, tag="file"):
         rules = Rules(
             self.rotate_bytes, self.rotate_s, self.keep_bytes, sync != "none", sync == "batch"
         )
-        path = Path(self.path).expanduser().absolute()
+        path = expanded(self.path, path="path").absolute()
         return _opened(Folder(path, rules, cx.clock, cx.logger))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
+from tapio.home import expanded
 from tapio.model.errors import ConfigError
 from tapio.sinks.otlp_target import Target
 
@@ -18,7 +18,7 @@ class Certificates:
         """Read the files. Raises ConfigError where one cannot be used."""
         self._target = target
         self._files = [
-            Path(name).expanduser()
+            expanded(name, path="tls")
             for name in (target.ca_file, target.cert_file, target.key_file)
             if name
         ]
@@ -65,4 +65,4 @@ class Certificates:
 
 
 def _path(name: str) -> str | None:
-    return str(Path(name).expanduser()) if name else None
+    return str(expanded(name)) if name else None

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from tapio.codec.arrow import Decoder
+from tapio.home import expanded
 from tapio.model.batch import Batch
 from tapio.model.errors import ConfigError, DecodeError, EndOfStream
 from tapio.model.policy import Seconds
@@ -129,7 +130,7 @@ def found(paths: tuple[str, ...]) -> list[Path]:
     """The files that ``paths`` mean, each once. ConfigError where one means none."""
     files: dict[Path, None] = {}
     for said in paths:
-        path = Path(said).expanduser()
+        path = expanded(said, path="path")
         if path.is_dir():
             some = sorted(path.glob("*.arrows"))
         elif path.exists():

@@ -55,6 +55,15 @@ def test_all_is_well(tmp_path: Path) -> None:
     assert paths(tmp_path, Otlp("http://[::1]:4318"), Otlp("http://localhost")) == []
 
 
+def test_homes_that_cannot_be_found(tmp_path: Path) -> None:
+    """Each place is told, and no value; what else a plan lacks, once there is a home."""
+    lost = "~nobody-is-called-so/secret"
+    plan = Plan("node", (Reads(lost),), (), (File(lost),), Settings(state_dir=lost))
+    found = list(check(plan))
+    assert [f.path for f in found] == ["settings.state_dir", "sources.0.path", "sinks.0.path"]
+    assert not any("secret" in f.reason for f in found)
+
+
 def test_folders(tmp_path: Path) -> None:
     """A path behind a file cannot be written; nor can a state folder there."""
     (tmp_path / "file").write_text("")
