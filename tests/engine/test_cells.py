@@ -440,6 +440,7 @@ def test_what_is_parked_passes_at_the_end() -> None:
     cell.push(trunk.fates.parcel(batch(2)), at(0))
     cell.push(trunk.fates.parcel(batch(2, 2)), at(0))
     assert finish(cell.drain(at(0))) == [0, 1, 2, 3]
+    assert (cell.rows_in, cell.rows_out) == (4, 4)
 
 
 @pytest.mark.parametrize(
