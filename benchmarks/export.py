@@ -161,7 +161,8 @@ async def _send(
 ) -> None:
     """Send the line's batches, one request each; ``warm`` is called before the measured ones."""
     to = target(Otlp(url, compression=compression, timeout_s=PATIENCE_S), {})
-    async with line(root, "process.exit") as rows, open_session(to, 1) as session:
+    rows = await line(root, "process.exit")
+    async with open_session(to, 1) as session:
         encoder = Encoder(rows.cx.resource, version=version("tapio"))
         with ThreadPoolExecutor(1) as thread:
             sender = Sender(to, session, thread, time.time_ns, logging.getLogger("tapio.bench"))

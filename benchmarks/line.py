@@ -6,8 +6,8 @@ import asyncio
 import logging
 import random
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 from typing import cast
@@ -18,6 +18,7 @@ from benchmarks.rings import Filled, filled
 from tapio.engine.clock import SystemClock
 from tapio.engine.setting import contexts, origin
 from tapio.enrich.cgroup import Cgroup
+from tapio.kernel.reader import MOST_ROWS
 from tapio.model.batch import Batch
 from tapio.model.plan import Plan
 from tapio.model.policy import Settings
@@ -34,35 +35,35 @@ SEEDS = (1, 2, 3, 4)
 
 
 class Line:
-    """Drain, ``enrich.cgroup``, ``sample.adaptive`` with a target above the rate, re-batching."""
+    """Drain, ``enrich.cgroup``, ``sample.adaptive`` with a target above the rate."""
 
     def __init__(self, cx: Context, rings: Sequence[Filled], known: Lookup) -> None:
         self.cx = cx
         self._rings = cycle(rings)
+        self._ring = next(self._rings)
         self._known = known
         self._sampler = Adaptive(target_per_s=1e9, seed=1).start(cx)
         self._now_ns = cx.clock.time_ns()
 
+    def drain(self) -> Batch:
+        """The rows of the next drain, named and sampled."""
+        while (batch := self._ring.topic.take(self.cx)) is None:
+            self._ring = next(self._rings)
+            self._ring.rewind()
+        named = self._known.look(batch, final=False)
+        self._now_ns += batch.rows * 1_000  # a million rows a second
+        return self._sampler.step(cast(Batch, named), self._now_ns)
+
     def batch(self) -> Batch:
-        """The next ``ROWS`` rows; this is what is timed."""
-        ring = next(self._rings)
-        ring.rewind()
-        parts = []
-        while (batch := ring.topic.take(self.cx)) is not None:
-            named = self._known.look(batch, final=False)
-            self._now_ns += batch.rows * 1_000  # a million rows a second
-            parts.append(self._sampler.step(cast(Batch, named), self._now_ns))
-        return Batch.concat(parts)
+        """The next ``ROWS`` rows, as a sink's re-batching joins them."""
+        return Batch.concat([self.drain() for _ in range(ROWS // MOST_ROWS)])
 
 
-@asynccontextmanager
-async def line(
-    root: Path, topic: str, argv: Sequence[bytes] = (b"/usr/bin/true\0",)
-) -> AsyncIterator[Line]:
-    """The line for ``topic`` on the host at ``root``."""
+async def line(root: Path, topic: str, argv: Sequence[bytes] = (b"/usr/bin/true\0",)) -> Line:
+    """The line for ``topic`` on the host at ``root``. What ``enrich.cgroup`` has learnt stays."""
     cx = context(root)
     async with Cgroup().open(cx) as known:
-        yield Line(cx, rings(root, topic, argv), cast(Lookup, known))
+        return Line(cx, rings(root, topic, argv), cast(Lookup, known))
 
 
 def rings(root: Path, topic: str, argv: Sequence[bytes] = (b"/usr/bin/true\0",)) -> list[Filled]:
