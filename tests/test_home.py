@@ -12,10 +12,10 @@ from tapio.home import expanded
 from tapio.model.errors import ConfigError
 
 
-def test_a_home_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``~`` is the user's, ``~root`` another's; elsewhere in a path it is a character."""
-    monkeypatch.setenv("HOME", "/home/me")
-    assert expanded("~/rows") == Path("/home/me/rows")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expanded("~/rows") == tmp_path / "rows"
     assert expanded("~root").is_absolute()
     assert expanded("a/~/b") == Path("a/~/b")
 
